@@ -1,0 +1,1 @@
+"""Domains, documents, embeddings and snapshots: everything that is stored and looked up."""

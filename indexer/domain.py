@@ -1,0 +1,176 @@
+"""A domain: one field of knowledge, described by the `domain.toml` in its folder."""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+
+from indexer.errors import BadInput
+
+FILE_NAME = "domain.toml"
+RESERVED = "base"
+_NAME_RULE = "^[a-z][a-z0-9-]{0,40}$"
+
+Cosine: TypeAlias = Annotated[float, Field(ge=-1.0, le=1.0)]
+Text: TypeAlias = Annotated[str, Field(min_length=1)]
+
+
+class Settings(BaseModel):
+    """Frozen and strict: an unknown key or a value of another type is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class DocumentSettings(Settings):
+    """Folders or files, relative to the domain's folder."""
+
+    paths: list[Text] = Field(default=["documents"], min_length=1)
+
+
+class DemonstrationSettings(Settings):
+    """JSONL files, relative to the domain's folder."""
+
+    paths: list[Text] = ["demonstrations.jsonl"]
+
+
+class EmbedderSettings(Settings):
+    """Which embedding model, and in which number format it runs."""
+
+    name: Text = "all-MiniLM-L6-v2"
+    dtype: Literal["auto", "fp32", "bf16"] = "auto"
+
+
+class ChunkingSettings(Settings):
+    """`tokens` by the embedding model's own count; `overlap` in sentences."""
+
+    tokens: int = Field(default=96, ge=8, le=4096)
+    overlap: int = Field(default=0, ge=0, le=8)
+
+
+class RetrievalSettings(Settings):
+    """How many to look up, and the cosine below which nothing counts as found."""
+
+    passages: int = Field(default=4, ge=0, le=32)
+    demonstrations: int = Field(default=2, ge=0, le=32)
+    min_passage_score: Cosine = 0.2
+    min_demonstration_score: Cosine = 0.35
+
+
+class AnswerSettings(Settings):
+    """How the domain answers; a release pins these."""
+
+    mode: Literal["generate", "verbatim", "quote"] = "generate"
+    prompt_format: Literal["sentences", "passages"] = "sentences"
+    system: str = ""
+    refusal: Text = "The documents do not say."
+    fallback: Literal["none", "quote"] = "none"
+    max_tokens: int = Field(default=256, ge=1)
+
+
+class Domain(Settings):
+    """One field of knowledge. `folder` is where the TOML file lies, never written in it."""
+
+    name: Annotated[str, Field(pattern=_NAME_RULE)]
+    title: str = ""
+    folder: Path = Field(exclude=True)
+    documents: DocumentSettings = DocumentSettings()
+    demonstrations: DemonstrationSettings = DemonstrationSettings()
+    embedder: EmbedderSettings = EmbedderSettings()
+    chunking: ChunkingSettings = ChunkingSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    answer: AnswerSettings = AnswerSettings()
+    adapter: Text | None = None
+    publish: Literal["live", "wait"] = "live"
+
+    @field_validator("name")
+    @classmethod
+    def _not_reserved(cls, name: str) -> str:
+        if name == RESERVED:
+            raise ValueError(f"'{RESERVED}' names the base itself")
+        return name
+
+    @classmethod
+    def from_toml(cls, content: dict[str, Any], folder: Path) -> Self:
+        """`name` may be left out: then it is the folder's, so that a copied folder works."""
+        return cls.model_validate({"name": folder.name, **content, "folder": folder})
+
+
+def load_domain(folder_or_toml: Path) -> Domain:
+    """Read one domain. BadInput names the file, the key, the value and the remedy."""
+    is_file = folder_or_toml.suffix == ".toml"
+    file = folder_or_toml if is_file else folder_or_toml / FILE_NAME
+    content = _read_toml(file)
+    if "folder" in content:
+        raise _unknown_key(file, ("folder",))
+    try:
+        return Domain.from_toml(content, file.parent.resolve())
+    except ValidationError as error:
+        raise _explain(file, error.errors()[0]) from error
+
+
+def load_domains(root: Path) -> dict[str, Domain]:
+    """Read every `<root>/<folder>/domain.toml`, by name and in order of name."""
+    if not root.is_dir():
+        raise BadInput(
+            f"The domains folder {root} does not exist",
+            f"Create it with one folder per domain, each holding a {FILE_NAME}",
+        )
+    found: dict[str, Domain] = {}
+    for file in sorted(root.glob(f"*/{FILE_NAME}")):
+        domain = load_domain(file)
+        if domain.name in found:
+            other = found[domain.name].folder / FILE_NAME
+            raise BadInput(
+                f"{file}: `name` = '{domain.name}' is also the name in {other}",
+                "Give one of them another name, or delete the line: the folder's name is then used",
+            )
+        found[domain.name] = domain
+    return dict(sorted(found.items()))
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadInput(
+            f"There is no {FILE_NAME} at {file}",
+            "Name a domain's folder, or create the file with at least a title",
+        ) from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BadInput(f"Cannot read {file}: {reason}", "Check the path") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{file} is not valid TOML: {error}", "Correct that line") from error
+
+
+def _explain(file: Path, error: ErrorDetails) -> BadInput:
+    location = tuple(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return _unknown_key(file, location)
+    key, value = ".".join(location), error["input"]
+    if location == ("name",):
+        remedy = (
+            "A name is a lower-case letter, then up to 40 letters, digits or hyphens,"
+            f" and not '{RESERVED}'"
+        )
+    else:
+        remedy = error["msg"].removeprefix("Value error, ")
+    return BadInput(f"{file}: `{key}` = {value!r} is not allowed", remedy)
+
+
+def _unknown_key(file: Path, location: tuple[str, ...]) -> BadInput:
+    section: type[BaseModel] = Domain
+    for part in location[:-1]:
+        annotation = section.model_fields[part].annotation
+        assert isinstance(annotation, type)
+        assert issubclass(annotation, BaseModel)
+        section = annotation
+    valid = [name for name in section.model_fields if name != "folder"]
+    near = difflib.get_close_matches(location[-1], valid, n=1, cutoff=0.5)
+    hint = f"Did you mean `{near[0]}`? " if near else ""
+    return BadInput(
+        f"{file}: unknown key `{'.'.join(location)}`", f"{hint}Known here: {', '.join(valid)}"
+    )
