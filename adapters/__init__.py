@@ -1,0 +1,1 @@
+"""How a domain speaks: prompt formats, adapter versions, releases, training and verification."""

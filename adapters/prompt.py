@@ -1,0 +1,227 @@
+"""Prompt formats and `compose()`: the one place that turns a question into messages.
+
+Training renders its rows and the service its requests through the same function, so an adapter
+meets the prompt it was trained on. What comes out are messages, not text: the chat template is
+applied by the engine when serving and by the tokenizer when training. Nothing here reads files,
+counts tokens itself or knows which base answers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeVar, get_args
+
+from adapters.errors import PromptTooLong
+from indexer.errors import BadInput
+from indexer.records import Demonstration, Passage
+
+PromptFormat = Literal["sentences", "passages"]
+FORMATS: Final[tuple[PromptFormat, ...]] = get_args(PromptFormat)
+MAX_SENTENCES: Final = 32
+REFUSAL_ID: Final = 0
+
+Count = Callable[[str], int]
+Message = dict[str, str]
+Piece = TypeVar("Piece")
+
+_MARKER = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A span of a document the answer may cite as `[id]`; offsets are into the document's text."""
+
+    id: int
+    passage: Passage
+    start: int
+    end: int
+    quote: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The composed messages, and which pieces they hold."""
+
+    messages: tuple[Message, ...]
+    sources: tuple[Source, ...]
+    demonstrations: tuple[Demonstration, ...]
+    tokens: int
+    choices: tuple[str, ...]
+
+
+def compose(
+    prompt_format: PromptFormat,
+    messages: Sequence[Mapping[str, str]],
+    passages: Sequence[Passage],
+    demonstrations: Sequence[Demonstration],
+    system: str,
+    budget: int,
+    count: Count,
+    per_message: int,
+    refusal: str,
+) -> Prompt:
+    """Compose the messages of one request within `budget` tokens; pure.
+
+    `demonstrations` come most similar last, as they are shown (Dr.ICL, arXiv 2305.14128). Whole
+    pieces are dropped to fit, in this order of worth: system message, question, earlier
+    conversation (newest first), demonstrations (most similar first), passages (best score first).
+    A message costs `count(content) + per_message` tokens, and `per_message` once more pays for
+    the turn that the engine opens. Raises PromptTooLong if system and question do not fit.
+    """
+
+    def cost(*pieces: Message) -> int:
+        return sum(per_message + count(piece["content"]) for piece in pieces)
+
+    head, earlier, question = _parts(messages, system)
+    final = _turn("user", question)
+    tokens = per_message + cost(*head, final)
+    if tokens > budget:
+        raise PromptTooLong(tokens, budget)
+    exchanges, tokens = _keep(earlier[::-1], tokens, budget, lambda turns: cost(*turns))
+    shown, tokens = _keep(demonstrations[::-1], tokens, budget, lambda one: cost(*_solved(one)))
+    room = budget - tokens + cost(final)
+    ranked = _numberable(prompt_format, passages)
+    while ranked and cost(_with_documents(prompt_format, question, ranked)) > room:
+        ranked.pop()
+    if ranked:
+        tokens -= cost(final)
+        final = _with_documents(prompt_format, question, ranked)
+        tokens += cost(final)
+    solved = [turn for one in shown[::-1] for turn in _solved(one)]
+    conversation = [turn for turns in exchanges[::-1] for turn in turns]
+    sources = _number(prompt_format, ranked)
+    return Prompt(
+        messages=(*head, *solved, *conversation, final),
+        sources=sources,
+        demonstrations=tuple(shown[::-1]),
+        tokens=tokens,
+        choices=_choices(prompt_format, sources, refusal),
+    )
+
+
+def parse_citations(text: str) -> list[tuple[int, int, int]]:
+    """Find the `[n]` markers of an answer, also `[1, 3]`, as (id, start, end) into the answer."""
+    return [
+        (int(number), marker.start(), marker.end())
+        for marker in _MARKER.finditer(text)
+        for number in marker[1].split(",")
+    ]
+
+
+def _turn(role: str, content: str) -> Message:
+    return {"role": role, "content": content}
+
+
+def _solved(demonstration: Demonstration) -> list[Message]:
+    return [_turn("user", demonstration.question), _turn("assistant", demonstration.answer)]
+
+
+def _parts(
+    messages: Sequence[Mapping[str, str]], system: str
+) -> tuple[list[Message], list[list[Message]], str]:
+    """Split a conversation into system message, earlier exchanges (oldest first) and question."""
+    turns = [_turn(one["role"], one["content"]) for one in messages if one["role"] != "system"]
+    if not turns or turns[-1]["role"] != "user":
+        raise BadInput("The last message is not the user's", "End `messages` with a user message")
+    own = [one["content"] for one in messages if one["role"] == "system"]
+    text = "\n\n".join(own) or system
+    head = [_turn("system", text)] if text else []
+    return head, _exchanges(turns[:-1]), turns[-1]["content"]
+
+
+def _exchanges(turns: list[Message]) -> list[list[Message]]:
+    """Group turns so that each group opens with a user turn: templates want roles to alternate."""
+    groups: list[list[Message]] = []
+    for turn in turns:
+        if turn["role"] == "user" or not groups:
+            groups.append([])
+        groups[-1].append(turn)
+    return groups
+
+
+def _keep(
+    pieces: Sequence[Piece], tokens: int, budget: int, cost: Callable[[Piece], int]
+) -> tuple[list[Piece], int]:
+    """Keep the pieces, worthiest first, up to the first that exceeds the budget."""
+    kept: list[Piece] = []
+    for piece in pieces:
+        more = cost(piece)
+        if tokens + more > budget:
+            break
+        kept.append(piece)
+        tokens += more
+    return kept, tokens
+
+
+def _numberable(prompt_format: PromptFormat, passages: Sequence[Passage]) -> list[Passage]:
+    """Passages by score, without those whose sentences no id is left for."""
+    ranked = sorted(passages, key=lambda passage: -passage.score)
+    if prompt_format == "passages":
+        return ranked[:MAX_SENTENCES]
+    kept: list[Passage] = []
+    free = MAX_SENTENCES
+    for passage in ranked:
+        if 0 < len(passage.sentences) <= free:
+            kept.append(passage)
+            free -= len(passage.sentences)
+    return kept
+
+
+def _number(prompt_format: PromptFormat, passages: Sequence[Passage]) -> tuple[Source, ...]:
+    """Give ids 1..n to every citable span, in the order shown."""
+    spans = [span for passage in passages for span in _spans(prompt_format, passage)]
+    return tuple(Source(index, *span) for index, span in enumerate(spans, start=1))
+
+
+def _spans(prompt_format: PromptFormat, passage: Passage) -> list[tuple[Passage, int, int, str]]:
+    if prompt_format == "passages":
+        return [(passage, passage.start, passage.start + len(passage.text), passage.text)]
+    texts = passage.sentence_texts()
+    pairs = zip(passage.sentences, texts, strict=True)
+    return [(passage, sentence.start, sentence.end, text) for sentence, text in pairs]
+
+
+def _with_documents(
+    prompt_format: PromptFormat, question: str, passages: Sequence[Passage]
+) -> Message:
+    """The final user message; the question stands first, to be read for, and last, to be answered.
+
+    With the question first, the tokens of a document can already attend to its words.
+    """
+    asked = question.strip()
+    render = _sentence_lines if prompt_format == "sentences" else _passage_blocks
+    return _turn("user", f"Question: {asked}\nDocuments:\n{render(passages)}\nQuestion: {asked}")
+
+
+def _sentence_lines(passages: Sequence[Passage]) -> str:
+    """One passage a line, every sentence between its own markers (LongCite, arXiv 2409.02897)."""
+    ids = itertools.count(1)
+    return "\n".join(
+        "".join(f"[{(n := next(ids))}] {text}[/{n}]" for text in passage.sentence_texts())
+        for passage in passages
+    )
+
+
+def _passage_blocks(passages: Sequence[Passage]) -> str:
+    return "\n\n".join(
+        f"[{n}] {' > '.join(dict.fromkeys((passage.title, *passage.headings)))}\n{passage.text}"
+        for n, passage in enumerate(passages, start=1)
+    )
+
+
+def _choices(
+    prompt_format: PromptFormat, sources: Sequence[Source], refusal: str
+) -> tuple[str, ...]:
+    """Everything a `verbatim` answer may say: one marked sentence, or the refusal."""
+    quotes = [
+        (source.id, quote)
+        for source in sources
+        for quote in (
+            [source.quote] if prompt_format == "sentences" else source.passage.sentence_texts()
+        )
+    ]
+    said = [f"[{n}] {quote}" for n, quote in quotes]
+    return (*dict.fromkeys(said), f"[{REFUSAL_ID}] {refusal}")
