@@ -1,0 +1,222 @@
+"""Which release of each domain answers now. The only place that changes it while serving.
+
+A swap of an adapter, a fresh index and a rollback are one operation: open the other release,
+point LIVE at it, let running answers finish on the old one, close that.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from adapters.base import BaseProfile
+from adapters.registry import AdapterRegistry
+from adapters.release import Release, ReleaseStore
+from indexer.domain import Domain
+from indexer.errors import DslmError, NotFound
+from indexer.retriever import Retriever
+from indexer.settings import Paths
+from indexer.snapshot import open_snapshot
+from service.engines.switch import AdapterSwitch, Registered
+from service.errors import Unavailable, UnknownDomain
+from service.telemetry import Telemetry
+
+log = logging.getLogger("dslm.releases")
+FOLLOW_SECONDS = 1.0
+
+
+@dataclass(slots=True, eq=False)
+class OpenRelease:
+    """A release that answers: its snapshot open, its adapter registered."""
+
+    release: Release
+    retriever: Retriever
+    adapter: Registered | None
+    users: int = 0
+
+    @property
+    def engine_name(self) -> str | None:
+        """What the engine calls its adapter now (another name after the engine's restart)."""
+        return self.adapter.name if self.adapter else None
+
+
+class Releases:
+    """Opens releases, leases them to answers, and follows LIVE."""
+
+    def __init__(
+        self,
+        domains: Mapping[str, Domain],
+        paths: Paths,
+        registry: AdapterRegistry,
+        switch: AdapterSwitch,
+        base: BaseProfile,
+        telemetry: Telemetry,
+    ) -> None:
+        self.domains = domains
+        self.store = ReleaseStore(paths)
+        self._paths = paths
+        self._registry = registry
+        self._switch = switch
+        self._base = base
+        self._telemetry = telemetry
+        self._live: dict[str, OpenRelease] = {}
+        self._changing = {name: asyncio.Lock() for name in domains}
+
+    def live(self) -> dict[str, Release]:
+        """The release that answers, for every domain that has one."""
+        return {name: opened.release for name, opened in self._live.items()}
+
+    def domain(self, name: str) -> Domain:
+        """UnknownDomain, naming those that exist, if there is none of this name."""
+        if name not in self.domains:
+            known = ", ".join(self.domains) or "none"
+            raise UnknownDomain(f"There is no domain '{name}'", f"Domains: {known}", param="model")
+        return self.domains[name]
+
+    @asynccontextmanager
+    async def lease(self, model: str) -> AsyncIterator[OpenRelease]:
+        """Hold a release for the block: see `acquire`."""
+        opened = await self.acquire(model)
+        try:
+            yield opened
+        finally:
+            self.release(opened)
+
+    async def acquire(self, model: str) -> OpenRelease:
+        """Hold the live release of `domain`, or release N by `domain@N`; `release` must follow."""
+        name, at, number = model.partition("@")
+        self.domain(name)
+        live = self._live.get(name)
+        if at and (live is None or str(live.release.number) != number):
+            opened = await self._open(self._pinned(name, number))
+        elif live is None:
+            raise Unavailable(
+                f"The domain '{name}' has no live release",
+                f"Run `dslm index {name}`",
+                retry_after=10,
+            )
+        else:
+            opened = live
+        opened.users += 1
+        return opened
+
+    def release(self, opened: OpenRelease) -> None:
+        """End one use; the last one closes what the release held."""
+        opened.users -= 1
+        if opened.users == 0:
+            if opened.adapter:
+                self._switch.release(opened.adapter)
+            opened.retriever.close()
+
+    async def set_adapter(self, name: str, reference: str | None) -> Release:
+        """Make and activate a release like the live one with another adapter (None: without)."""
+        domain = self.domain(name)
+        manifest = self._registry.get(reference) if reference else None
+        return await self._flip(
+            name,
+            lambda: self.store.create(
+                domain, adapter=manifest, base=self._base.digest, activate=False
+            ),
+        )
+
+    async def activate(self, name: str, number: int) -> Release:
+        """Let release `number` answer."""
+        self.domain(name)
+        return await self._flip(name, lambda: self.store.get(name, number))
+
+    async def rollback(self, name: str) -> Release:
+        """Let the release answer that did so before the live one."""
+        self.domain(name)
+        return await self._flip(
+            name, lambda: self.store.previous(name), lambda _: self.store.rollback(name)
+        )
+
+    async def follow(self) -> None:
+        """Follow LIVE, which other processes may move, until cancelled."""
+        told: dict[str, str] = {}
+        while True:
+            for name in self.domains:
+                try:
+                    await self.refresh(name)
+                    told.pop(name, None)
+                except DslmError as error:
+                    if told.get(name) != str(error):
+                        log.warning("cannot follow LIVE of %s: %s", name, error)
+                    told[name] = str(error)
+            await asyncio.sleep(FOLLOW_SECONDS)
+
+    async def refresh(self, name: str) -> None:
+        """Open what LIVE names, if that is not what answers."""
+        async with self._changing[name]:
+            release = await asyncio.to_thread(self.store.live, name)
+            live = self._live.get(name)
+            if release and (live is None or live.release.number != release.number):
+                self._replace(name, await self._open(release))
+
+    async def close(self) -> None:
+        for opened in self._live.values():
+            self.release(opened)
+        self._live = {}
+
+    async def _flip(
+        self,
+        name: str,
+        target: Callable[[], Release],
+        publish: Callable[[Release], object] | None = None,
+    ) -> Release:
+        """Open `target` first: if that fails nothing has changed. Then LIVE, then the reference."""
+        began = time.monotonic()
+        async with self._changing[name]:
+            release = await asyncio.to_thread(target)
+            opened = await self._open(release)
+            try:
+                point = publish or (lambda r: self.store.activate(name, r.number))
+                await asyncio.to_thread(point, release)
+            except BaseException:
+                opened.users += 1
+                self.release(opened)
+                raise
+            self._replace(name, opened)
+        self._telemetry.swaps.labels(name).observe(time.monotonic() - began)
+        return release
+
+    def _replace(self, name: str, opened: OpenRelease) -> None:
+        opened.users += 1
+        old = self._live.get(name)
+        self._live[name] = opened
+        log.info("%s answers with release %d", name, opened.release.number)
+        if old:
+            self.release(old)
+
+    async def _open(self, release: Release) -> OpenRelease:
+        folder = self._paths.snapshot(release.domain, release.snapshot)
+        retriever = await asyncio.to_thread(lambda: Retriever(open_snapshot(folder)))
+        try:
+            adapter = await self._adapter(release)
+        except BaseException:
+            retriever.close()
+            raise
+        return OpenRelease(release, retriever, adapter)
+
+    async def _adapter(self, release: Release) -> Registered | None:
+        if release.adapter is None:
+            return None
+        if release.base != self._base.digest:
+            raise Unavailable(
+                f"Release {release.number} of {release.domain} needs another base than "
+                f"{self._base.name}",
+                "Serve that base, train the adapter on this one, or set the adapter to null",
+            )
+        return await self._switch.acquire(self._registry.get(release.adapter.digest))
+
+    def _pinned(self, name: str, number: str) -> Release:
+        try:
+            return self.store.get(name, int(number))
+        except (ValueError, NotFound) as error:
+            raise UnknownDomain(
+                f"The domain '{name}' has no release '{number}'",
+                f"See `dslm release list {name}`",
+                param="model",
+            ) from error

@@ -1,0 +1,1 @@
+"""HTTP: parses requests, shapes errors, and knows nothing about retrieval or engines."""

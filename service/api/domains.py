@@ -1,0 +1,63 @@
+"""Domains: what is served, with which adapter, from which documents."""
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from service.answer.releases import Releases
+from service.answer.request import Body
+from service.api.releases import describe
+from service.api.wire import Json, parse
+from service.engines.supervisor import EngineSupervisor
+from service.errors import UnknownName
+
+
+class AdapterChange(Body):
+    """PUT /v1/domains/{domain}/adapter: `name@version`, `name`, or null for none."""
+
+    adapter: str | None
+
+
+def domain_routes(releases: Releases, supervisor: EngineSupervisor) -> APIRouter:
+    """What is served, its adapter and its documents."""
+    router = APIRouter()
+
+    @router.get("/v1/domains")
+    async def list_domains() -> Response:
+        cards = [await _card(releases, name) for name in releases.domains]
+        return Json({"object": "list", "data": cards})
+
+    @router.get("/v1/domains/{domain}")
+    async def show_domain(domain: str) -> Response:
+        return Json(await _card(releases, domain))
+
+    @router.put("/v1/domains/{domain}/adapter")
+    async def set_adapter(domain: str, request: Request) -> Response:
+        change = await parse(request, AdapterChange)
+        if change.adapter:
+            supervisor.require_ready()
+        return Json(describe(await releases.set_adapter(domain, change.adapter)))
+
+    @router.get("/v1/domains/{domain}/documents/{path:path}")
+    async def show_document(domain: str, path: str) -> Response:
+        async with releases.lease(domain) as opened:
+            document = await asyncio.to_thread(opened.retriever.document, path)
+        if document is None:
+            raise UnknownName(f"The domain '{domain}' has no document '{path}'")
+        return Json({"path": document.path, "title": document.title, "text": document.text})
+
+    return router
+
+
+async def _card(releases: Releases, name: str) -> dict[str, Any]:
+    domain = releases.domain(name)
+    live = releases.live().get(name)
+    return {
+        "id": name,
+        "object": "domain",
+        "title": domain.title,
+        "mode": live.mode if live else domain.answer.mode,
+        "release": describe(live) if live else None,
+    }

@@ -1,0 +1,68 @@
+"""Models, health, readiness and metrics."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from service.api.wire import Json
+from service.bootstrap import Service
+from service.engines.command import BASE_NAME
+from service.errors import UnknownDomain
+
+
+def status_routes(service: Service) -> APIRouter:
+    """What clients and orchestrators look at."""
+    router = APIRouter()
+
+    @router.get("/v1/models")
+    async def list_models() -> Response:
+        return Json({"object": "list", "data": list(_models(service).values())})
+
+    @router.get("/v1/models/{model}")
+    async def show_model(model: str) -> Response:
+        found = _models(service).get(model)
+        if found is None:
+            raise UnknownDomain(f"There is no model '{model}'", "See /v1/models", param="model")
+        return Json(found)
+
+    @router.get("/health")
+    async def health() -> Response:
+        alive = service.supervisor.state != "failed"
+        body = {"status": "ok" if alive else "failed", "engine": service.supervisor.state}
+        return Json(body, 200 if alive else 503)
+
+    @router.get("/ready")
+    async def ready() -> Response:
+        service.supervisor.require_ready()
+        live = {name: release.number for name, release in service.releases.live().items()}
+        waiting = [name for name in service.releases.domains if name not in live]
+        body = {"ready": not waiting, "releases": live, "without_release": waiting}
+        return Json(body, 503 if waiting else 200, {"Retry-After": "5"} if waiting else None)
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        content = generate_latest(service.telemetry.registry)
+        return Response(content, media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def _models(service: Service) -> dict[str, dict[str, Any]]:
+    base = _model(BASE_NAME, 0, None)
+    domains = [
+        _model(name, int(release.created.timestamp()), BASE_NAME)
+        for name, release in service.releases.live().items()
+    ]
+    return {card["id"]: card for card in (base, *domains)}
+
+
+def _model(name: str, created: int, parent: str | None) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": created,
+        "owned_by": "dslm",
+        "parent": parent,
+    }

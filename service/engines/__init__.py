@@ -1,0 +1,1 @@
+"""The vLLM engine: its process, its HTTP client, and the adapters it holds."""

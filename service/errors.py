@@ -1,0 +1,107 @@
+"""Errors of the service: each knows its HTTP status and OpenAI's type and code."""
+
+from typing import Any, ClassVar
+
+from indexer.errors import BadInput, DslmError, NotFound
+
+
+class ServiceError(DslmError):
+    """An error with a status; `retry_after` (seconds) becomes the Retry-After header."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str | None] = None
+
+    def __init__(
+        self,
+        message: str,
+        remedy: str = "",
+        *,
+        param: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, remedy)
+        self.param = param
+        self.retry_after = retry_after
+
+
+class InvalidRequest(ServiceError):
+    """The body is malformed, or asks for what this domain cannot do."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    """The question alone does not fit the context."""
+
+    code = "context_length_exceeded"
+
+
+class UnknownName(InvalidRequest):
+    """No domain, release, job or document of that name."""
+
+    status = 404
+    code = "not_found"
+
+
+class UnknownDomain(UnknownName):
+    """The `model` of a request names nothing that is served."""
+
+    code = "model_not_found"
+
+
+class Overloaded(ServiceError):
+    """More answers in flight than the service admits."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "overloaded"
+
+
+class Unavailable(ServiceError):
+    """The engine or the domain cannot answer now, but will."""
+
+    status = 503
+    code = "engine_unavailable"
+
+
+class EngineTimeout(ServiceError):
+    """The engine was silent for too long."""
+
+    status = 504
+    code = "engine_timeout"
+
+
+class EngineRejected(ServiceError):
+    """The engine refused the request; its status and message are passed on."""
+
+    def __init__(self, status: int, message: str, param: str | None = None) -> None:
+        super().__init__(message, param=param)
+        self.engine_status = status
+
+
+def status_of(error: DslmError) -> int:
+    """The HTTP status of any error of the product."""
+    if isinstance(error, EngineRejected):
+        return error.engine_status if 400 <= error.engine_status < 500 else 502
+    if isinstance(error, ServiceError):
+        return error.status
+    if isinstance(error, NotFound):
+        return 404
+    return 400 if isinstance(error, BadInput) else 500
+
+
+def envelope(error: DslmError) -> dict[str, Any]:
+    """OpenAI's error envelope."""
+    status = status_of(error)
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    kind = error.type if isinstance(error, ServiceError) and status == error.status else kind
+    return {
+        "error": {
+            "message": str(error),
+            "type": kind,
+            "param": getattr(error, "param", None),
+            "code": getattr(error, "code", None),
+        }
+    }

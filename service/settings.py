@@ -1,0 +1,53 @@
+"""Settings of the service, read once from the environment (prefix `DSLM_`)."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO = ROOT / "deploy" / "demo"
+
+
+class ServiceSettings(BaseSettings):
+    """Where the service listens, what it serves and how far it may go."""
+
+    model_config = SettingsConfigDict(env_prefix="DSLM_", frozen=True, env_ignore_empty=True)
+
+    host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="port to listen on")] = 8080
+    base: Annotated[str, Field(description="base: a folder or a hub id")] = str(DEMO / "model")
+    store: Annotated[Path, Field(description="folder of everything published")] = Path("store")
+    domains: Annotated[Path, Field(description="folder with one folder per domain")] = (
+        DEMO / "domains"
+    )
+    adapters: Annotated[Path, Field(description="folder of adapters to register at start")] = (
+        DEMO / "adapters"
+    )
+    engine_url: Annotated[
+        str | None, Field(description="an engine run elsewhere; unset: a child is supervised")
+    ] = None
+    engine_port: Annotated[int, Field(ge=0, le=65535, description="port of the child; 0: free")] = 0
+    engine_arguments: Annotated[str, Field(description="more vLLM arguments, as in a shell")] = ""
+    engine_start_seconds: Annotated[
+        float, Field(gt=0, description="how long the engine may take to start")
+    ] = 900.0
+    engine_read_seconds: Annotated[
+        float, Field(gt=0, description="longest silence of the engine within one answer")
+    ] = 120.0
+    engine_crashes: Annotated[
+        int, Field(ge=1, description="crashes within ten minutes before giving up")
+    ] = 5
+    max_loras: Annotated[int, Field(ge=1, description="adapters in one engine batch")] = 4
+    max_cpu_loras: Annotated[int, Field(ge=1, description="adapters registered at once")] = 16
+    max_lora_rank: Annotated[int, Field(ge=1, description="largest adapter rank")] = 16
+    max_model_len: Annotated[int, Field(ge=0, description="context in tokens; 0: the base's")] = 0
+    gpu_memory: Annotated[
+        float, Field(gt=0, lt=1, description="share of the GPU's memory for the engine")
+    ] = 0.8
+    cpu_cache_gib: Annotated[int, Field(ge=1, description="KV cache on a CPU host, GiB")] = 1
+    max_concurrent: Annotated[int, Field(ge=1, description="answers in flight before 429")] = 256
+    drain_seconds: Annotated[
+        float, Field(ge=0, description="how long running answers may go on at a stop")
+    ] = 30.0
