@@ -1,0 +1,243 @@
+"""Releases: what answers for a domain, pinned and numbered; LIVE names the one that answers now.
+
+A swap, a fresh index, a new prompt and a rollback are one operation: point LIVE elsewhere.
+Release files are immutable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from adapters.errors import AdapterRefused
+from adapters.live import LivePointer
+from adapters.locking import exclusive
+from adapters.manifest import AdapterManifest, Pinned, read_pinned, to_json
+from adapters.prompt import PromptFormat
+from adapters.registry import AdapterRegistry, engine_name
+from indexer.domain import Domain, EmbedderSettings, RetrievalSettings
+from indexer.errors import BadInput, NotFound
+from indexer.settings import Paths, store_errors, sync_folder
+
+AdapterChoice = AdapterManifest | Literal["keep"] | None
+
+
+class AdapterPin(Pinned):
+    """An adapter version as a release names it."""
+
+    name: str
+    version: int
+    digest: str
+
+    @property
+    def label(self) -> str:
+        """The public name, `name@version`."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def engine_name(self) -> str:
+        """What the engine knows it as."""
+        return engine_name(self.name, self.digest)
+
+
+class EmbedderPin(Pinned):
+    """The embedding model that questions must go through to be compared with the snapshot."""
+
+    settings: EmbedderSettings
+    fingerprint: str
+
+
+class Release(Pinned):
+    """Everything that decides an answer; `base` is a digest, None where nobody has said it."""
+
+    number: int
+    domain: str
+    snapshot: str
+    adapter: AdapterPin | None
+    prompt_format: PromptFormat
+    mode: Literal["generate", "verbatim", "quote"]
+    system: str
+    refusal: str
+    fallback: Literal["none", "quote"]
+    max_tokens: int
+    retrieval: RetrievalSettings
+    embedder: EmbedderPin
+    base: str | None
+    parent: int | None
+    created: datetime
+    note: str = ""
+
+
+class ReleaseStore:
+    """The releases of every domain in one store; writers wait for each other."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+
+    def create(
+        self,
+        domain: Domain,
+        *,
+        snapshot: str | None = None,
+        adapter: AdapterChoice = "keep",
+        base: str | None = None,
+        note: str = "",
+        activate: bool = True,
+    ) -> Release:
+        """Pin a new release, and make it the one that answers unless told not to.
+
+        Snapshot, adapter and base digest come from the live release where they are not given; the
+        first release takes the adapter that domain.toml names. The rest is the domain's settings.
+        """
+        with self._writing(domain.name):
+            parent = self.live(domain.name)
+            found = snapshot or (parent.snapshot if parent else None)
+            if found is None:
+                raise BadInput(
+                    f"The domain {domain.name} has no index to release",
+                    f"Run `dslm index {domain.name}` first",
+                )
+            chosen = self._choose(domain, parent, adapter)
+            _check_format(domain, chosen)
+            release = Release(
+                number=max(self._numbers(domain.name), default=0) + 1,
+                domain=domain.name,
+                snapshot=found,
+                adapter=_pin(chosen),
+                **domain.answer.model_dump(),
+                retrieval=domain.retrieval,
+                embedder=self._embedder(domain, found),
+                base=_base(domain, parent, chosen, base),
+                parent=parent.number if parent else None,
+                created=datetime.now(UTC),
+                note=note,
+            )
+            self._write(release)
+            if activate:
+                self._pointer(domain.name).point(release.number)
+        return release
+
+    def get(self, domain: str, number: int) -> Release:
+        """One release by number."""
+        numbers = self._numbers(domain)
+        if number not in numbers:
+            known = f"1 to {numbers[-1]}" if numbers else "none yet"
+            raise NotFound(f"{domain} has no release {number}", f"Its releases: {known}")
+        return read_pinned(self._file(domain, number), Release)
+
+    def list(self, domain: str) -> Sequence[Release]:
+        """Every release of a domain, oldest first."""
+        return [self.get(domain, number) for number in self._numbers(domain)]
+
+    def live(self, domain: str) -> Release | None:
+        """The release that answers now."""
+        number = self._pointer(domain).number()
+        return None if number is None else self.get(domain, number)
+
+    def activate(self, domain: str, number: int) -> Release:
+        """Let another release answer; activating the live one again changes nothing."""
+        with self._writing(domain):
+            release = self.get(domain, number)
+            self._pointer(domain).point(number)
+        return release
+
+    def rollback(self, domain: str) -> Release:
+        """Let that release answer which answered before the live one."""
+        with self._writing(domain):
+            before = self._pointer(domain).before()
+            if not before:
+                raise BadInput(
+                    f"Nothing answered for {domain} before its live release",
+                    "Activate a release by its number",
+                )
+            release = self.get(domain, before[-1])
+            self._pointer(domain).point_back(release.number)
+        return release
+
+    def _writing(self, domain: str) -> contextlib.AbstractContextManager[None]:
+        return exclusive(self._paths.domain(domain) / ".release.lock")
+
+    def _file(self, domain: str, number: int) -> Path:
+        return self._paths.releases(domain) / f"{number}.json"
+
+    def _numbers(self, domain: str) -> Sequence[int]:
+        files = self._paths.releases(domain).glob("[1-9]*.json")
+        return sorted(int(file.stem) for file in files if file.stem.isdecimal())
+
+    def _pointer(self, domain: str) -> LivePointer:
+        return LivePointer(self._paths, domain)
+
+    def _write(self, release: Release) -> None:
+        """Publish by hard link: all of the file or nothing, and never over another's number."""
+        path = self._file(release.domain, release.number)
+        with store_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+            try:
+                with open(handle, "wb") as file:
+                    os.fchmod(file.fileno(), 0o644)
+                    file.write(to_json(release))
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.link(name, path)
+            finally:
+                os.unlink(name)
+            sync_folder(path.parent)
+
+    def _choose(
+        self, domain: Domain, parent: Release | None, adapter: AdapterChoice
+    ) -> AdapterManifest | None:
+        if adapter != "keep":
+            return adapter
+        kept = parent.adapter.digest if parent and parent.adapter else None
+        reference = kept if parent else domain.adapter
+        return AdapterRegistry(self._paths).get(reference) if reference else None
+
+    def _embedder(self, domain: Domain, snapshot: str) -> EmbedderPin:
+        path = self._paths.snapshot(domain.name, snapshot) / "manifest.json"
+        if not path.is_file():
+            raise NotFound(
+                f"{domain.name} has no snapshot {snapshot}", f"Run `dslm index {domain.name}`"
+            )
+        with store_errors(path):
+            manifest = json.loads(path.read_bytes())
+        return EmbedderPin(settings=domain.embedder, fingerprint=manifest["fingerprint"])
+
+
+def _pin(adapter: AdapterManifest | None) -> AdapterPin | None:
+    if adapter is None:
+        return None
+    return AdapterPin(name=adapter.name, version=adapter.version, digest=adapter.digest)
+
+
+def _check_format(domain: Domain, adapter: AdapterManifest | None) -> None:
+    wanted = domain.answer.prompt_format
+    if adapter and adapter.prompt_format != wanted:
+        raise AdapterRefused(
+            f"{adapter.label} was trained with the prompt format {adapter.prompt_format},"
+            f" {domain.name} composes {wanted}",
+            f"Set answer.prompt_format in {domain.name}'s domain.toml, or take another adapter",
+        )
+
+
+def _base(
+    domain: Domain, parent: Release | None, adapter: AdapterManifest | None, base: str | None
+) -> str | None:
+    """The base's digest: as given, else the live release's, else the adapter's."""
+    wanted = base or (parent.base if parent else None)
+    if adapter is None:
+        return wanted
+    if wanted and adapter.base.digest != wanted:
+        raise AdapterRefused(
+            f"{adapter.label} was trained on another base"
+            f" ({adapter.base.name} {adapter.base.digest[:12]}) than {domain.name}'s"
+            f" {wanted[:12]}",
+            "Train it again on this base, or take another adapter or none",
+        )
+    return adapter.base.digest
