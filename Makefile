@@ -1,0 +1,57 @@
+# Every target sets up what it needs: a fresh clone, Python 3.11 or newer and make are enough.
+#   BASE=Qwen/Qwen2.5-7B-Instruct make serve      another base
+#   make setup PROFILE=cpu                        force a profile (gpu or cpu)
+.DEFAULT_GOAL := help
+.PHONY: help setup serve test check format tour heldout bench lock clean
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; \
+	done || true)
+PROFILE ?= auto
+BIN := .venv/bin
+
+ifdef BASE
+export DSLM_BASE := $(BASE)
+endif
+ifdef PORT
+export DSLM_PORT := $(PORT)
+endif
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "make %-10s%s\n", $$1, $$2}'
+
+setup: ## install everything into .venv (does nothing when done); PROFILE=gpu|cpu forces one
+	@$(or $(PYTHON),python3) deploy/setup/setup.py --profile $(PROFILE)
+
+serve: setup ## index the example domains and answer on http://127.0.0.1:8080
+	@$(BIN)/dslm serve
+
+test: check ## what CI runs: every check and every test
+
+check: setup ## format, lint, types, imports, budgets, then the tests
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python deploy/checks/budget.py
+	@$(BIN)/python -m pytest
+
+format: setup ## put the code into the house's form
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+tour: setup ## five minutes' walk through the product, each step checked
+	@$(BIN)/python -m eval.tour
+
+heldout: setup ## the held-out questions in each mode, as tables
+	@$(BIN)/python -m eval.heldout
+
+bench: setup ## speed, as ratios measured in one run
+	@$(BIN)/python -m eval.bench
+
+lock: setup ## write deploy/setup/requirements-cpu.txt anew from what .venv holds
+	@$(BIN)/python deploy/setup/lock.py
+
+clean: ## remove .venv, the store and every cache
+	rm -rf .venv store .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
