@@ -9,8 +9,10 @@ from indexer.layout import Line, clean
 _RULE = re.compile(r"\s*([-=*_~#])\1{2,}\s*")
 _BULLET = re.compile(r"\s*(?:[-*•‣–]|\d{1,3}[.)]|[a-z][.)]|\([a-z0-9]{1,3}\))\s+(?=\S)")  # noqa: RUF001
 _NUMBERED = re.compile(r"\d+(?:\.\d+)*[.)]?\s+\S")
+_LEADER = re.compile(r"\s*\.{4,}\s*|\s*\t\s*")
+_PAIR = re.compile(r"[A-Z][\w /-]{0,30}: \S")
 _HEADING_WORDS = 12
-_SLACK = 0.75
+_SLACK = 0.8
 
 
 def read_text(text: str) -> tuple[str, list[Line]]:
@@ -21,10 +23,12 @@ def read_text(text: str) -> tuple[str, list[Line]]:
     for index, group in enumerate(groups):
         pieces = _unwrap(group, width)
         if not lines and _is_heading(pieces[0]):
-            lines.append(Line("title", 1, pieces.pop(0)))
+            lines.append(Line("title", 1, clean(pieces.pop(0))))
         elif len(pieces) == 1 and index + 1 < len(groups) and _is_heading(pieces[0]):
-            piece = pieces.pop()
+            piece = clean(pieces.pop())
             lines.append(Line("heading", 2 if piece.isupper() else 3, piece))
+        elif len(pieces) > 1 and _is_heading(pieces[0]) and pieces[1][-1] in ".!?":
+            lines.append(Line("heading", 4, clean(pieces.pop(0))))
         lines.extend(_body(pieces))
     title = lines[0].text if lines and lines[0].kind == "title" else ""
     return title, lines
@@ -51,16 +55,24 @@ def _unwrap(group: list[str], width: int) -> list[str]:
     """Join lines that were broken to fit a width; keep those that were broken on purpose."""
     pieces = [group[0]]
     for previous, line in itertools.pairwise(group):
-        if _starts_item(pieces[-1], previous, line) or _broken_on_purpose(previous, line, width):
+        if (
+            _starts_item(pieces[-1], previous, line)
+            or _continues_pairs(pieces[-1], line)
+            or _broken_on_purpose(previous, line, width)
+        ):
             pieces.append(line)
         else:
             pieces[-1] += " " + line.strip()
-    return [clean(piece) for piece in pieces]
+    return [_LEADER.sub(" | ", piece.strip()) for piece in pieces]
 
 
 def _starts_item(piece: str, previous: str, line: str) -> bool:
     # A wrapped paragraph may have a line that begins with "12. ": only a list continues a list.
     return bool(_BULLET.match(line)) and (bool(_BULLET.match(piece)) or previous.endswith(":"))
+
+
+def _continues_pairs(piece: str, line: str) -> bool:
+    return bool(_PAIR.match(line)) and bool(_PAIR.match(piece))
 
 
 def _broken_on_purpose(previous: str, line: str, width: int) -> bool:
@@ -73,10 +85,18 @@ def _broken_on_purpose(previous: str, line: str, width: int) -> bool:
 def _is_heading(piece: str) -> bool:
     if piece[-1] in ".!?:;," or len(piece.split()) > _HEADING_WORDS:
         return False
+    if _BULLET.match(piece) and not _NUMBERED.match(piece):
+        return False
+    if " | " in piece or (_PAIR.match(piece) and not piece.isupper()):
+        return False
     return piece[0].isupper() or bool(_NUMBERED.match(piece))
 
 
 def _body(pieces: list[str]) -> Iterator[Line]:
     for piece in pieces:
         bullet = _BULLET.match(piece)
-        yield Line("item", 1, piece[bullet.end() :]) if bullet else Line("paragraph", 0, piece)
+        text = clean(piece[bullet.end() :] if bullet else piece)
+        if bullet:
+            yield Line("item", 1, text)
+        else:
+            yield Line("row" if " | " in text else "paragraph", 0, text)

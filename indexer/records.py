@@ -6,8 +6,12 @@ per line and inner whitespace collapsed, so `text[sentence.start:sentence.end]` 
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors: TypeAlias = NDArray[np.float32]
 BlockKind = Literal["title", "heading", "paragraph", "item", "row", "code"]
 
 
