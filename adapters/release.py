@@ -147,16 +147,20 @@ class ReleaseStore:
             self._pointer(domain).point(number)
         return release
 
+    def previous(self, domain: str) -> Release:
+        """The release that answered before the live one: where `rollback` leads."""
+        before = self._pointer(domain).before()
+        if not before:
+            raise BadInput(
+                f"Nothing answered for {domain} before its live release",
+                "Activate a release by its number",
+            )
+        return self.get(domain, before[-1])
+
     def rollback(self, domain: str) -> Release:
         """Let that release answer which answered before the live one."""
         with self._writing(domain):
-            before = self._pointer(domain).before()
-            if not before:
-                raise BadInput(
-                    f"Nothing answered for {domain} before its live release",
-                    "Activate a release by its number",
-                )
-            release = self.get(domain, before[-1])
+            release = self.previous(domain)
             self._pointer(domain).point_back(release.number)
         return release
 
