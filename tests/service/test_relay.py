@@ -1,0 +1,92 @@
+"""A relayed stream keeps its bytes but for the name, ends with citations, and hides no failure."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import orjson
+import pytest
+
+from service.answer.relay import Relay
+from service.errors import ServiceError, Unavailable
+
+
+class Script:
+    """A stream that says what it is told to, then raises or ends."""
+
+    def __init__(self, *payloads: bytes, failure: ServiceError | None = None) -> None:
+        self._payloads = payloads
+        self._failure = failure
+
+    async def events(self) -> AsyncIterator[list[bytes]]:
+        for payload in self._payloads:
+            yield [payload]
+        if self._failure:
+            raise self._failure
+
+    def close(self) -> None:
+        return
+
+
+def chunk(content: str | None, finish: str | None = None) -> bytes:
+    delta = {} if content is None else {"content": content}
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return orjson.dumps({"id": "1", "model": "a@1", "choices": [choice]})
+
+
+def relayed(script: Script) -> tuple[bytes, Relay]:
+    seen: list[str] = []
+
+    def conclude(index: int, text: str) -> dict[str, object]:
+        seen.append(text)
+        return {"annotations": [{"of": text, "index": index}], "dslm": {"release": 1}}
+
+    relay = Relay(script, "a@1", "support", conclude)  # type: ignore[arg-type]
+
+    async def run() -> bytes:
+        return b"".join([part async for part in relay.body()])
+
+    return asyncio.run(run()), relay
+
+
+def payloads(body: bytes) -> list[dict[str, object]]:
+    events = [e.removeprefix(b"data: ") for e in body.split(b"\n\n") if e]
+    return [orjson.loads(e) for e in events if e != b"[DONE]"]
+
+
+def test_only_the_model_name_changes_in_an_ordinary_chunk() -> None:
+    said = chunk("a@1 is a name")
+    body, _ = relayed(Script(said, b"[DONE]"))
+    assert body.startswith(b"data: " + said.replace(b'"model":"a@1"', b'"model":"support"'))
+    assert b"a@1 is a name" in body
+
+
+def test_the_last_chunk_carries_citations_of_the_whole_text() -> None:
+    body, relay = relayed(Script(chunk("[1] The"), chunk(" lid."), chunk("", "stop"), b"[DONE]"))
+    last = payloads(body)[-1]
+    assert last["dslm"] == {"release": 1}
+    assert last["choices"][0]["delta"]["annotations"] == [{"of": "[1] The lid.", "index": 0}]  # type: ignore[index]
+    assert body.endswith(b"data: [DONE]\n\n")
+    assert relay.completed
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        Script(chunk("half"), failure=Unavailable("The engine went away")),
+        Script(chunk("half")),
+        Script(chunk("half"), b'{"error": {"message": "engine dead"}}', b"[DONE]"),
+    ],
+    ids=["connection lost", "ended early", "error event then DONE"],
+)
+def test_a_failed_stream_ends_with_an_error_and_never_with_done(script: Script) -> None:
+    body, relay = relayed(script)
+    assert "error" in payloads(body)[-1]
+    assert b"[DONE]" not in body
+    assert not relay.completed
+
+
+def test_usage_is_noted_and_passed_on() -> None:
+    usage = orjson.dumps({"model": "a@1", "choices": [], "usage": {"prompt_tokens": 5}})
+    body, relay = relayed(Script(chunk("x"), chunk("", "stop"), usage, b"[DONE]"))
+    assert relay.usage == {"prompt_tokens": 5}
+    assert payloads(body)[-1]["usage"] == {"prompt_tokens": 5}
