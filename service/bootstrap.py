@@ -28,7 +28,7 @@ from service.telemetry import Telemetry
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Everything that the routes need."""
+    """Everything that the routes need. `provisioned`: set once no domain is being prepared."""
 
     settings: ServiceSettings
     base: BaseProfile
@@ -41,6 +41,7 @@ class Service:
     releases: Releases
     gateway: Gateway
     jobs: Jobs
+    provisioned: asyncio.Event
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -103,6 +104,7 @@ def build(settings: ServiceSettings, host: EngineHost | None = None) -> Service:
         releases,
         gateway,
         Jobs(job_environment(settings), releases.refresh),
+        asyncio.Event(),
     )
 
 

@@ -17,9 +17,9 @@ from service.settings import ServiceSettings
 
 log = logging.getLogger("dslm")
 QUESTIONS = {
-    "support": "How often should I descale the machine?",
-    "legal": "What is the notice period of the lease?",
-    "clinic": "When is the clinic open?",
+    "legal": "How long does a final written warning stay on my file?",
+    "support": "How long does a full descaling cycle take?",
+    "clinic": "How long are complaint files kept?",
 }
 
 
@@ -62,7 +62,7 @@ async def _serve(settings: ServiceSettings, listener: socket.socket) -> int:
     finally:
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
-    return 1 if service.supervisor.state == "failed" else 0
+    return 1 if service.supervisor.failed else 0
 
 
 async def _start(service: Service, server: uvicorn.Server, listener: socket.socket) -> None:
@@ -70,29 +70,29 @@ async def _start(service: Service, server: uvicorn.Server, listener: socket.sock
     began = time.monotonic()
     say(f"starting the engine with {service.base.name} (log: {service.settings.store}/logs)")
     providing = asyncio.create_task(_provide(service))
-    while not await _ready(service):
-        if service.supervisor.state == "failed":
+    while not (service.supervisor.ready and service.provisioned.is_set()):
+        if service.supervisor.failed:
             say(f"error: the engine cannot be started\n{service.supervisor.last_words()}")
             server.should_exit = True
             return
-        await asyncio.sleep(0.2)
-    await providing
+        await asyncio.wait([providing], timeout=0.2)
+        await asyncio.sleep(0.05)
     say(banner(service, listener.getsockname()[1], time.monotonic() - began))
-    while service.supervisor.state != "failed":
+    while not service.supervisor.failed:
         await service.supervisor.changed.wait()
     server.should_exit = True
 
 
 async def _provide(service: Service) -> None:
+    """Prepare what cannot answer yet; a domain that fails does not keep the others waiting."""
     try:
         await provision(service.settings, service.base, say)
+        for name in service.releases.domains:
+            await service.releases.refresh(name)
     except DslmError as error:
         say(f"error: {error}")
-
-
-async def _ready(service: Service) -> bool:
-    live = service.releases.live()
-    return service.supervisor.state == "ready" and all(d in live for d in service.releases.domains)
+    finally:
+        service.provisioned.set()
 
 
 def banner(service: Service, port: int, seconds: float) -> str:
@@ -104,7 +104,12 @@ def banner(service: Service, port: int, seconds: float) -> str:
         f"{release.adapter.label if release.adapter else 'no adapter'}"
         for name, release in live.items()
     ]
-    name = next(iter(live), "base")
+    lines += [
+        f"  {name}: no release, run `dslm index {name}`"
+        for name in service.releases.domains
+        if name not in live
+    ]
+    name = next((known for known in QUESTIONS if known in live), next(iter(live), "base"))
     question = QUESTIONS.get(name, "What do the documents say?")
     body = f'{{"model": "{name}", "messages": [{{"role": "user", "content": "{question}"}}]}}'
     head = f"ready after {seconds:.0f} s: {url}/v1 serves"

@@ -2,15 +2,11 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
 
 from indexer.domain import EmbedderSettings
 from indexer.embedder import Embedder
+from indexer.records import Vectors
 
-Vectors: TypeAlias = NDArray[np.float32]
 LARGEST_BATCH = 32
 
 

@@ -4,11 +4,9 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-import numpy as np
-
 from indexer.quoting import Quote, best_sentences
-from indexer.records import Demonstration, Passage
-from service.answer.embedding import Embedders, QuestionEmbedder, Vectors
+from indexer.records import Demonstration, Passage, Vectors
+from service.answer.embedding import Embedders, QuestionEmbedder
 from service.answer.releases import OpenRelease
 from service.answer.request import Switches
 
@@ -65,9 +63,8 @@ class Retrieval:
             return []
         assert found.vector is not None
         embedder = await self._embedder(opened)
-        vector = np.asarray(found.vector)
         return await asyncio.to_thread(
-            best_sentences, question, found.passages, embedder.embed_now, vector, QUOTES
+            best_sentences, question, found.passages, embedder.embed_now, found.vector, QUOTES
         )
 
     async def _embedder(self, opened: OpenRelease) -> QuestionEmbedder:

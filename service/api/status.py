@@ -37,9 +37,10 @@ def status_routes(service: Service) -> APIRouter:
     async def ready() -> Response:
         service.supervisor.require_ready()
         live = {name: release.number for name, release in service.releases.live().items()}
-        waiting = [name for name in service.releases.domains if name not in live]
-        body = {"ready": not waiting, "releases": live, "without_release": waiting}
-        return Json(body, 503 if waiting else 200, {"Retry-After": "5"} if waiting else None)
+        missing = [name for name in service.releases.domains if name not in live]
+        done = service.provisioned.is_set()
+        body = {"ready": done, "releases": live, "without_release": missing}
+        return Json(body, 200 if done else 503, None if done else {"Retry-After": "5"})
 
     @router.get("/metrics")
     async def metrics() -> Response:

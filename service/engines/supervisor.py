@@ -65,6 +65,15 @@ class EngineSupervisor:
                 "The engine is starting", "Try again later", retry_after=max(1.0, left)
             )
 
+    @property
+    def ready(self) -> bool:
+        return self.state == "ready"
+
+    @property
+    def failed(self) -> bool:
+        """Crashed too often: it will not be started again."""
+        return self.state == "failed"
+
     def last_words(self) -> str:
         """The end of what the engine printed."""
         return self._host.last_words()

@@ -54,7 +54,7 @@ def test_a_stream_says_the_same_as_the_whole_answer_and_carries_its_citations(
     assert text == whole.choices[0].message.content
     assert {chunk.model for chunk in chunks} == {"clinic"}
     assert chunks[-1].usage is not None
-    last = [c for c in chunks if c.choices and c.choices[0].finish_reason][0]
+    last = next(c for c in chunks if c.choices and c.choices[0].finish_reason)
     assert last.model_extra is not None
     assert last.model_extra["dslm"]["domain"] == "clinic"
 
@@ -76,8 +76,9 @@ def test_models_are_the_base_and_the_domains(live: LiveService) -> None:
 
 @pytest.mark.parametrize("mode", ["generate", "verbatim", "quote"])
 def test_each_mode_answers_and_says_so(live: LiveService, mode: str) -> None:
-    answer = live.chat("legal", "How many named users does a TareKeeper Site licence allow?",
-                       dslm={"mode": mode}).json()
+    answer = live.chat(
+        "legal", "How many named users does a TareKeeper Site licence allow?", dslm={"mode": mode}
+    ).json()
     assert answer["dslm"]["mode"] == mode
     assert answer["choices"][0]["message"]["content"].startswith("[")
 
@@ -129,7 +130,9 @@ def validate(schema: str, value: Any) -> None:
 @pytest.mark.skipif(not OPENAPI.is_dir(), reason="OpenAI's API description is not here")
 @pytest.mark.parametrize("mode", ["generate", "verbatim", "quote"])
 def test_answers_conform_to_openais_description(live: LiveService, mode: str) -> None:
-    validate("CreateChatCompletionResponse", live.chat("legal", QUESTION, dslm={"mode": mode}).json())
+    validate(
+        "CreateChatCompletionResponse", live.chat("legal", QUESTION, dslm={"mode": mode}).json()
+    )
     streamed = live.chat("legal", QUESTION, stream=True, dslm={"mode": mode}).text
     for line in streamed.splitlines():
         if line.startswith("data: {"):
