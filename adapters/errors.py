@@ -9,7 +9,7 @@ DslmError
 
 from __future__ import annotations
 
-from indexer.errors import BadInput
+from indexer.errors import BadInput, DslmError
 
 
 class PromptTooLong(BadInput):
@@ -30,3 +30,7 @@ class AdapterRefused(BadInput):
 
 class BaseRefused(BadInput):
     """A base that is missing, incomplete or carries no chat template."""
+
+
+class TrainingFailed(DslmError):
+    """The loss left the realm of numbers; nothing was written."""

@@ -1,0 +1,56 @@
+"""What a training run is told, and what it tells while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from adapters.prompt import PromptFormat
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """What to train, on what, and where to put it.
+
+    No `target_modules` means every linear layer but the output. Without `steps`, `epochs` counts.
+    `dtype` is the base's: `auto` is bf16 on a GPU and fp32 on a CPU; LoRA weights stay fp32 until
+    they are saved as bf16.
+    """
+
+    base: str
+    rows: Path
+    out: Path
+    name: str
+    prompt_format: PromptFormat = "sentences"
+    system: str = ""
+    rank: int = 16
+    alpha: int = 32
+    target_modules: tuple[str, ...] = ()
+    steps: int | None = None
+    epochs: float = 3.0
+    batch: int = 8
+    learning_rate: float = 2e-4
+    warmup: int = 10
+    clip: float = 1.0
+    max_tokens: int | None = None
+    seed: int = 0
+    device: str | None = None
+    dtype: Literal["auto", "fp32", "bf16"] = "auto"
+    threads: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """After one step; `loss` is the step's mean per answer token."""
+
+    step: int
+    steps: int
+    loss: float
+    tokens_per_second: float
+    seconds_left: float
+
+
+Report = Callable[[Progress], None]
