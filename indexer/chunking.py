@@ -116,3 +116,12 @@ def _chunk(document: Document, headings: tuple[str, ...], sentences: list[Senten
     text = document.text[start:end]
     name = content_id(document.path, str(start), document.title, *headings, text)
     return Chunk(name, document.path, start, end, headings, tuple(sentences))
+
+
+def with_context(title: str, chunk: Chunk, text: str, count: Count, room: int) -> str:
+    """What is embedded for a chunk: its title and headings, as far as they fit, then its text."""
+    context = [title, *chunk.headings]
+    left = room - count(text)
+    while context and count(" > ".join(context)) > left:
+        context.pop(0)
+    return "\n".join([*([" > ".join(context)] if context else []), text])
