@@ -1,5 +1,210 @@
-"""The front door."""
+"""The front door: reads a command line, calls one room and prints what came of it.
+
+Every command imports its room when it runs, so that `--help` needs none of them.
+"""
+
+import contextlib
+import sys
+import textwrap
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from adapters.commands import (
+    DomainName,
+    Workplace,
+    adapters_app,
+    examples,
+    group,
+    release_app,
+)
+from indexer.errors import BadInput, DslmError, NotFound
+from indexer.settings import Paths
+
+if TYPE_CHECKING:
+    from adapters.release import Release
+    from eval.answer import Piece
+    from service.settings import ServiceSettings
 
 
-def main() -> int:
-    return 0
+class Mode(StrEnum):
+    """The answer modes, as the command line knows them."""
+
+    generate = "generate"
+    verbatim = "verbatim"
+    quote = "quote"
+
+
+app = group("Domain specialists over one base: adapters, demonstrations and passages together.")
+app.add_typer(adapters_app, name="adapters")
+app.add_typer(release_app, name="release")
+
+Question = Annotated[str, typer.Argument(help="in quotation marks")]
+
+
+def main() -> None:
+    """Run a command; an error becomes one line on stderr and its own exit code."""
+    try:
+        app(prog_name="dslm")
+    except DslmError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+@app.callback()
+def front_door(context: typer.Context) -> None:
+    """Domain specialists over one base: adapters, demonstrations and passages together."""
+    context.obj = lambda: workplace(read_settings())
+
+
+@app.command(epilog=examples("serve", "serve --port 9000", "serve --base Qwen/Qwen2.5-7B-Instruct"))
+def serve(
+    base: Annotated[str | None, typer.Option(help="a folder or a hub id; DSLM_BASE")] = None,
+    port: Annotated[int | None, typer.Option(help="port to listen on; DSLM_PORT")] = None,
+) -> None:
+    """Answer over HTTP; first index every domain that has no release yet."""
+    from service.server import serve as run
+
+    changes: dict[str, Any] = {"base": base, "port": port}
+    settings = read_settings(**{key: value for key, value in changes.items() if value is not None})
+    raise typer.Exit(run(settings))
+
+
+@app.command(epilog=examples("index support", "index support legal --dry-run"))
+def index(
+    domains: Annotated[list[str], typer.Argument(metavar="DOMAIN...", help="names or folders")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be done")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object per line")] = False,
+) -> None:
+    """Index the documents and solved examples of domains, and release the result."""
+    from service.indexing import Indexing
+
+    settings = read_settings()
+    indexing = Indexing(settings, as_json=as_json)
+    for domain in [workplace(settings).domain(name) for name in domains]:
+        if dry_run:
+            indexing.plan(domain)
+        else:
+            indexing.run(domain)
+
+
+@app.command(epilog=examples('search support "How often should I descale?"'))
+def search(domain: DomainName, question: Question) -> None:
+    """Show what a question finds in the live snapshot, with scores; no engine is needed."""
+    from indexer.embedder import Embedder
+    from indexer.retriever import Retriever
+    from indexer.snapshot import open_snapshot
+
+    place = workplace(read_settings())
+    release = live_release(place, domain)
+    wanted, embedder = release.retrieval, Embedder(release.embedder.settings)
+    folder = place.paths.snapshot(release.domain, release.snapshot)
+    with contextlib.closing(Retriever(open_snapshot(folder))) as retriever:
+        to_passages, to_questions = embedder.embed_question(question)
+        typer.echo(f"passages (used from {wanted.min_passage_score:.2f} up)")
+        for found in retriever.passages(to_passages, wanted.passages):
+            end = found.start + len(found.text)
+            typer.echo(f"  {found.score:.2f}  {found.document} [{found.start}, {end})")
+            typer.echo(textwrap.indent(found.text, "        "))
+        typer.echo(f"demonstrations (used from {wanted.min_demonstration_score:.2f} up)")
+        for solved in reversed(retriever.demonstrations(to_questions, wanted.demonstrations)):
+            typer.echo(f"  {solved.score:.2f}  {solved.question}\n        {solved.answer}")
+
+
+@app.command(
+    epilog=examples('ask support "How often should I descale?"', 'ask legal@2 "Who signs?"')
+)
+def ask(
+    domain: Annotated[str, typer.Argument(help="a domain, `domain@2` for a release, or `base`")],
+    question: Question,
+    url: Annotated[str | None, typer.Option(help="the service; DSLM_HOST and DSLM_PORT")] = None,
+    passages: Annotated[bool, typer.Option(help="look up the documents")] = True,
+    demonstrations: Annotated[bool, typer.Option(help="look up solved examples")] = True,
+    adapter: Annotated[bool, typer.Option(help="use the domain's adapter")] = True,
+    mode: Annotated[Mode | None, typer.Option(help="instead of the domain's mode")] = None,
+) -> None:
+    """Print the running service's answer as it streams, then its sources."""
+    import asyncio
+
+    switches: dict[str, Any] = {
+        "passages": passages,
+        "demonstrations": demonstrations,
+        "adapter": adapter,
+    }
+    if mode:
+        switches["mode"] = mode.value
+    settings = read_settings()
+    where = url or f"http://{settings.host}:{settings.port}"
+    asyncio.run(stream_answer(where, domain, question, switches))
+
+
+async def stream_answer(url: str, domain: str, question: str, switches: dict[str, Any]) -> None:
+    """Print an answer piece by piece; the last piece brings what it rests on."""
+    from eval.client import Client
+
+    messages = [{"role": "user", "content": question}]
+    async with (
+        Client(url) as client,
+        client.stream(domain, messages, {"dslm": switches}) as pieces,
+    ):
+        async for piece in pieces:
+            typer.echo(piece.text, nl=False)
+            if piece.dslm:
+                typer.echo()
+                print_sources(piece)
+
+
+def print_sources(last: "Piece") -> None:
+    """Each quotation with its place, then what made the answer."""
+    for cited in last.citations:
+        typer.echo(f'  {cited.document} [{cited.start}, {cited.end}): "{cited.quote}"')
+    made = last.dslm
+    adapter = made.get("adapter") or "no adapter"
+    release = f"{made.get('domain')} release {made.get('release')}"
+    typer.echo(f"  {release}, {adapter}, {made.get('mode')}, snapshot {made.get('snapshot')}")
+
+
+@app.command(epilog=examples("doctor"))
+def doctor() -> None:
+    """Say what this machine has and what to do about what is missing; 1 if serving cannot work."""
+    from service.doctor import examine
+
+    failed = False
+    for finding in examine(read_settings()):
+        typer.echo(finding)
+        failed = failed or finding.level == "FAIL"
+    raise typer.Exit(int(failed))
+
+
+def read_settings(**changes: Any) -> "ServiceSettings":
+    """From the environment, but for `changes`. BadInput names the variable and its value."""
+    from pydantic import ValidationError
+
+    from service.settings import ServiceSettings
+
+    try:
+        return ServiceSettings(**changes)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "DSLM_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise BadInput(f"{name} = {first['input']!r} is not allowed", first["msg"]) from error
+
+
+def workplace(settings: "ServiceSettings") -> Workplace:
+    return Workplace(Paths(settings.store), settings.domains, settings.base, settings.max_lora_rank)
+
+
+def live_release(place: Workplace, domain: str) -> "Release":
+    """NotFound if the domain has not been indexed."""
+    from adapters.release import ReleaseStore
+
+    name = place.domain(domain).name
+    release = ReleaseStore(place.paths).live(name)
+    if release is None:
+        raise NotFound(f"The domain {name} has no live release", f"Run `dslm index {name}`")
+    return release
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""The commands `dslm adapters` and `dslm release`: read a line, call this room, print.
+
+The front door tells them which store, domains and base they work on; settings are not theirs.
+Training is imported only by the command that trains.
+"""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from indexer.errors import NotFound
+from indexer.settings import Paths
+
+if TYPE_CHECKING:
+    from adapters.registry import AdapterRegistry
+    from adapters.release import ReleaseStore
+    from adapters.train import Progress
+    from indexer.domain import Domain
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What the commands work on: a store, a folder of domains, a base and the engine's limit."""
+
+    paths: Paths
+    domains: Path
+    base: str
+    max_rank: int
+
+    def domain(self, name: str) -> "Domain":
+        """By name, or by a path to its folder; a broken neighbour does not stand in the way."""
+        from indexer.domain import FILE_NAME, load_domain, load_domains
+
+        for folder in (self.domains / name, Path(name)):
+            if (folder / FILE_NAME).is_file():
+                found = load_domain(folder)
+                if found.name == name or folder == Path(name):
+                    return found
+        known = load_domains(self.domains)
+        if name not in known:
+            raise NotFound(
+                f"There is no domain {name} in {self.domains}",
+                f"Domains there: {', '.join(known) or 'none'}",
+            )
+        return known[name]
+
+
+class Format(StrEnum):
+    """The prompt formats, as the command line knows them."""
+
+    sentences = "sentences"
+    passages = "passages"
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help; the mark keeps the lines apart."""
+    return "\b\nExamples:\n" + "\n".join(f"  dslm {line}" for line in lines)
+
+
+def group(help_text: str) -> typer.Typer:
+    """A group of commands that speaks plainly: no boxes, no tracebacks with local values."""
+    return typer.Typer(
+        help=help_text,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+adapters_app = group("Adapter versions: list, show, add, train.")
+release_app = group("Releases of a domain: list, show, activate, roll back.")
+
+DomainName = Annotated[str, typer.Argument(help="a name in DSLM_DOMAINS, or a path to a folder")]
+Number = Annotated[int, typer.Argument(min=1, help="the release's number")]
+
+
+def workplace(context: typer.Context) -> Workplace:
+    """Opened when a command runs, so that no setting can spoil a `--help`."""
+    return cast(Callable[[], Workplace], context.obj)()
+
+
+def registry(place: Workplace) -> "AdapterRegistry":
+    from adapters.registry import AdapterRegistry
+
+    return AdapterRegistry(place.paths)
+
+
+def releases(context: typer.Context, domain: str) -> "tuple[ReleaseStore, str]":
+    """The store and the domain's name; NotFound if there is no such domain."""
+    from adapters.release import ReleaseStore
+
+    place = workplace(context)
+    return ReleaseStore(place.paths), place.domain(domain).name
+
+
+@adapters_app.command("list", epilog=examples("adapters list"))
+def list_adapters(context: typer.Context) -> None:
+    """Every adapter version in the store."""
+    for found in registry(workplace(context)).list():
+        created = f"{found.created:%Y-%m-%d}"
+        row = (found.label, found.digest[:12], f"rank {found.rank}", found.prompt_format, created)
+        typer.echo("  ".join((*row, found.note)).rstrip())
+
+
+@adapters_app.command("show", epilog=examples("adapters show support-style@1"))
+def show_adapter(
+    context: typer.Context,
+    adapter: Annotated[str, typer.Argument(help="name, name@version or a digest's beginning")],
+) -> None:
+    """One version's manifest, as JSON."""
+    typer.echo(registry(workplace(context)).get(adapter).model_dump_json(indent=2))
+
+
+@adapters_app.command("add", epilog=examples("adapters add out/my-style --name my-style"))
+def add_adapter(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="a folder that PEFT saved")],
+    name: Annotated[str | None, typer.Option(help="unless the folder's card says it")] = None,
+    prompt_format: Annotated[
+        Format | None, typer.Option(help="what it was trained with, unless its card says it")
+    ] = None,
+    note: Annotated[str | None, typer.Option(help="for people")] = None,
+) -> None:
+    """Verify an adapter against the base and store it as the next version of its name."""
+    from adapters.base import BaseProfile
+
+    place = workplace(context)
+    added = registry(place).add(
+        folder,
+        name,
+        base=BaseProfile.read(place.base),
+        prompt_format=prompt_format.value if prompt_format else None,
+        note=note,
+        max_rank=place.max_rank,
+    )
+    typer.echo(f"{added.label} {added.digest[:12]}")
+
+
+@adapters_app.command(
+    "train",
+    epilog=examples(
+        "adapters train support --rows my.jsonl --name my-style --steps 40 --rate 1e-3"
+    ),
+)
+def train(
+    context: typer.Context,
+    domain: DomainName,
+    rows: Annotated[Path, typer.Option(help="solved examples, JSONL chat format")],
+    name: Annotated[str, typer.Option(help="the adapter's name; a known one gets a new version")],
+    rank: Annotated[int, typer.Option(min=1, help="LoRA rank")] = 16,
+    steps: Annotated[int | None, typer.Option(min=1, help="optimiser steps; else epochs")] = None,
+    epochs: Annotated[float, typer.Option(min=0.01, help="passes over the rows")] = 3.0,
+    rate: Annotated[float, typer.Option(min=0.0, help="learning rate")] = 2e-4,
+    seed: Annotated[int, typer.Option(help="same seed, same adapter")] = 0,
+) -> None:
+    """Train a LoRA adapter in the domain's prompt format, and store it."""
+    from adapters.base import BaseProfile
+    from adapters.train import TrainSettings, train_adapter
+
+    place = workplace(context)
+    answer, base = place.domain(domain).answer, BaseProfile.read(place.base)
+    with tempfile.TemporaryDirectory(prefix="dslm-train-") as folder:
+        wanted = TrainSettings(
+            base=place.base,
+            rows=rows,
+            out=Path(folder) / name,
+            name=name,
+            prompt_format=answer.prompt_format,
+            system=answer.system,
+            rank=rank,
+            alpha=2 * rank,
+            steps=steps,
+            epochs=epochs,
+            learning_rate=rate,
+            seed=seed,
+        )
+        trained = train_adapter(wanted, report_training)
+        added = registry(place).add(trained, name, base=base, max_rank=place.max_rank)
+    typer.echo(f"{added.label} {added.digest[:12]}")
+
+
+def report_training(progress: "Progress") -> None:
+    """Some forty lines a run, on stderr: the result alone goes to stdout."""
+    if progress.step % max(1, progress.steps // 40) == 0:
+        where = f"step {progress.step} of {progress.steps}, loss {progress.loss:.3f}"
+        typer.echo(f"{where}, {progress.seconds_left:.0f} s left", err=True)
+
+
+@release_app.command("list", epilog=examples("release list support"))
+def list_releases(context: typer.Context, domain: DomainName) -> None:
+    """A domain's releases, oldest first; the star marks the one that answers."""
+    store, name = releases(context, domain)
+    now = store.live(name)
+    for found in store.list(name):
+        mark = "*" if now and now.number == found.number else " "
+        adapter = found.adapter.label if found.adapter else "no adapter"
+        row = (f"{mark} {found.number}", found.snapshot[:12], adapter, found.mode)
+        typer.echo("  ".join((*row, f"{found.created:%Y-%m-%d %H:%M}", found.note)).rstrip())
+
+
+@release_app.command("show", epilog=examples("release show support 2"))
+def show_release(context: typer.Context, domain: DomainName, number: Number) -> None:
+    """Everything that one release pins, as JSON."""
+    store, name = releases(context, domain)
+    typer.echo(store.get(name, number).model_dump_json(indent=2))
+
+
+@release_app.command("activate", epilog=examples("release activate support 2"))
+def activate(context: typer.Context, domain: DomainName, number: Number) -> None:
+    """Let a release answer; a running service follows within a second or two."""
+    store, name = releases(context, domain)
+    typer.echo(f"{name} answers with release {store.activate(name, number).number}")
+
+
+@release_app.command("rollback", epilog=examples("release rollback support"))
+def rollback(context: typer.Context, domain: DomainName) -> None:
+    """Let that release answer which answered before."""
+    store, name = releases(context, domain)
+    typer.echo(f"{name} answers with release {store.rollback(name).number}")

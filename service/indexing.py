@@ -1,0 +1,153 @@
+"""What `dslm index` does: runs an index job, says how it goes, releases the result.
+
+The service starts it as a child process and reads its JSON lines; it never runs inside the service.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import orjson
+
+from adapters.base import BaseProfile
+from adapters.errors import BaseRefused
+from adapters.release import Release, ReleaseStore
+from indexer.domain import Domain
+from indexer.job import IndexJob, IndexResult, Progress
+from indexer.settings import Paths
+from service.provision import register_adapters
+from service.settings import ServiceSettings
+
+Report = Callable[[Progress], None]
+
+
+class Indexing:
+    """Indexes domains one after the other and prints to `output`."""
+
+    def __init__(
+        self, settings: ServiceSettings, *, as_json: bool = False, output: TextIO | None = None
+    ) -> None:
+        self._settings = settings
+        self._paths = Paths(settings.store)
+        self._as_json = as_json
+        self._output = output or sys.stdout
+
+    def run(self, domain: Domain) -> Release:
+        """Index and release; the release is the live one if nothing had changed."""
+        base = self._base()
+        if base and domain.adapter:
+            register_adapters(self._settings, base, self._say)
+        with self._reporting(domain.name) as report:
+            result = IndexJob(domain, self._paths, report).run()
+        release, is_new = self._release(domain, result, base)
+        self._tell(domain, result, release, is_new)
+        return release
+
+    def plan(self, domain: Domain) -> None:
+        """Print what `run` would do and change nothing."""
+        plan = dataclasses.asdict(IndexJob(domain, self._paths, lambda _: None).plan())
+        if self._as_json:
+            self._write({"event": "plan", "domain": domain.name, **plan})
+        else:
+            shown = (f"{len(v) if isinstance(v, list | tuple) else v} {k}" for k, v in plan.items())
+            self._say(f"{domain.name}: would be {', '.join(shown)}")
+
+    def _base(self) -> BaseProfile | None:
+        """None if it is not here: indexing needs no base, and the service will say so."""
+        try:
+            return BaseProfile.read(self._settings.base)
+        except BaseRefused:
+            return None
+
+    def _release(
+        self, domain: Domain, result: IndexResult, base: BaseProfile | None
+    ) -> tuple[Release, bool]:
+        store = ReleaseStore(self._paths)
+        live = store.live(domain.name)
+        wait = domain.publish == "wait"
+        newest = store.list(domain.name)[-1:] if wait else []
+        for release in [*newest, *([live] if live else [])]:
+            if is_same(release, domain, result.snapshot):
+                return release, False
+        digest = base.digest if base and not live else None
+        note = f"{result.documents} documents, {result.demonstrations} demonstrations"
+        made = store.create(
+            domain, snapshot=result.snapshot, base=digest, note=note, activate=not wait
+        )
+        return made, True
+
+    def _tell(self, domain: Domain, result: IndexResult, release: Release, is_new: bool) -> None:
+        waits = domain.publish == "wait" and is_new
+        if self._as_json:
+            content = {"event": "result", "domain": domain.name, "release": release.number}
+            self._write({**content, "new": is_new, "live": not waits, **dataclasses.asdict(result)})
+            return
+        for rejected in result.rejected:
+            self._say(f"{domain.name}: left out {rejected.path}: {rejected.reason}")
+        self._say(
+            f"{domain.name}: {result.documents} documents, {result.chunks} passages, "
+            f"{result.demonstrations} demonstrations; {result.embedded} embedded, "
+            f"{result.reused} kept; {result.seconds:.1f} s"
+        )
+        state = "is live" if is_new else "stays as it was"
+        state = (
+            f"waits for `dslm release activate {domain.name} {release.number}`" if waits else state
+        )
+        self._say(f"{domain.name}: release {release.number} {state}")
+
+    @contextmanager
+    def _reporting(self, name: str) -> Iterator[Report]:
+        if self._as_json:
+            yield lambda p: self._write({"event": "progress", **dataclasses.asdict(p)})
+        elif self._output.isatty():
+            with progress_bar(name) as report:
+                yield report
+        else:
+            yield PhaseLines(name, self._say)
+
+    def _say(self, line: str) -> None:
+        """For people; in JSON mode such lines go where they cannot be taken for an event."""
+        print(line, file=sys.stderr if self._as_json else self._output, flush=True)
+
+    def _write(self, event: dict[str, Any]) -> None:
+        self._output.write(orjson.dumps(event).decode() + "\n")
+        self._output.flush()
+
+
+class PhaseLines:
+    """One line a phase, when it begins: for logs and pipes."""
+
+    def __init__(self, name: str, say: Callable[[str], None]) -> None:
+        self._name = name
+        self._say = say
+        self._phase = ""
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.phase != self._phase:
+            self._phase = progress.phase
+            self._say(f"{self._name}: {progress.phase} {progress.total or ''}".rstrip())
+
+
+@contextmanager
+def progress_bar(name: str) -> Iterator[Report]:
+    """A bar on the terminal, one row a phase."""
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+    rows: dict[str, TaskID] = {}
+    with Bars() as bars:
+
+        def report(progress: Progress) -> None:
+            if progress.phase not in rows:
+                rows[progress.phase] = bars.add_task(f"{name}: {progress.phase}", total=None)
+            bars.update(rows[progress.phase], completed=progress.done, total=progress.total or None)
+
+        yield report
+
+
+def is_same(release: Release, domain: Domain, snapshot: str) -> bool:
+    """Whether a new release of `snapshot` would decide every answer as this one does."""
+    wanted = {"snapshot": snapshot, "retrieval": domain.retrieval, **domain.answer.model_dump()}
+    return all(getattr(release, name) == value for name, value in wanted.items())
