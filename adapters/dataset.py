@@ -43,6 +43,7 @@ class Rendering:
 
     prompt_format: PromptFormat
     system: str
+    refusal: str
     end_tokens: frozenset[int]
 
 
@@ -138,7 +139,7 @@ def render(row: Row, rendering: Rendering, tokenizer: PreTrainedTokenizerBase) -
         _UNBOUNDED,
         lambda _: 0,
         0,
-        "",
+        rendering.refusal,
     )
     asked = _tokens(tokenizer, prompt.messages, opened=True)
     answer: Message = {"role": "assistant", "content": row.answer}

@@ -7,7 +7,6 @@ Release files are immutable.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import tempfile
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from adapters.prompt import PromptFormat
 from adapters.registry import AdapterRegistry, engine_name
 from indexer.domain import Domain, EmbedderSettings, RetrievalSettings
 from indexer.errors import BadInput, NotFound
+from indexer.manifest import read_manifest
 from indexer.settings import Paths, store_errors, sync_folder
 
 AdapterChoice = AdapterManifest | Literal["keep"] | None
@@ -204,14 +204,19 @@ class ReleaseStore:
         return AdapterRegistry(self._paths).get(reference) if reference else None
 
     def _embedder(self, domain: Domain, snapshot: str) -> EmbedderPin:
-        path = self._paths.snapshot(domain.name, snapshot) / "manifest.json"
-        if not path.is_file():
-            raise NotFound(
-                f"{domain.name} has no snapshot {snapshot}", f"Run `dslm index {domain.name}`"
+        """Questions must be embedded as the snapshot's passages were."""
+        folder = self._paths.snapshot(domain.name, snapshot)
+        remedy = f"Run `dslm index {domain.name}`"
+        if not folder.is_dir():
+            raise NotFound(f"{domain.name} has no snapshot {snapshot}", remedy)
+        made = read_manifest(folder)[1].embedder
+        if made.name != domain.embedder.name:
+            raise BadInput(
+                f"{domain.name}'s snapshot {snapshot} was embedded by {made.name},"
+                f" its domain.toml says {domain.embedder.name}",
+                remedy,
             )
-        with store_errors(path):
-            manifest = json.loads(path.read_bytes())
-        return EmbedderPin(settings=domain.embedder, fingerprint=manifest["fingerprint"])
+        return EmbedderPin(settings=domain.embedder, fingerprint=made.fingerprint)
 
 
 def _pin(adapter: AdapterManifest | None) -> AdapterPin | None:

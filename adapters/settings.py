@@ -25,6 +25,7 @@ class TrainSettings:
     name: str
     prompt_format: PromptFormat = "sentences"
     system: str = ""
+    refusal: str = "The documents do not say."
     rank: int = 16
     alpha: int = 32
     target_modules: tuple[str, ...] = ()

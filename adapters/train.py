@@ -70,7 +70,9 @@ def _fitting(
     settings: TrainSettings, base: BaseProfile, rows: Sequence[Row], learner: Learner
 ) -> list[TokenRow]:
     """Render every row; one that exceeds the context is left out whole, never cut."""
-    rendering = Rendering(settings.prompt_format, settings.system, learner.end_tokens)
+    rendering = Rendering(
+        settings.prompt_format, settings.system, settings.refusal, learner.end_tokens
+    )
     rendered = [render(row, rendering, learner.tokenizer) for row in rows]
     limit = settings.max_tokens or base.context
     fitting = [row for row in rendered if len(row.tokens) <= limit]

@@ -27,7 +27,7 @@ def write_rows(path: Path, *rows: Any) -> Path:
 
 def rendering(tokenizer: "PreTrainedTokenizerBase", system: str = "") -> Rendering:
     assert isinstance(tokenizer.eos_token_id, int)
-    return Rendering("sentences", system, frozenset({tokenizer.eos_token_id}))
+    return Rendering("sentences", system, "Not said.", frozenset({tokenizer.eos_token_id}))
 
 
 def test_a_row_is_read_with_its_passages_in_order(tmp_path: Path) -> None:

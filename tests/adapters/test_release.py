@@ -1,7 +1,6 @@
 """ReleaseStore: numbers nobody shares, LIVE that no crash loses, and the way back."""
 
 import contextlib
-import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +14,9 @@ from adapters.errors import AdapterRefused
 from adapters.manifest import AdapterManifest
 from adapters.registry import AdapterRegistry
 from adapters.release import Release, ReleaseStore
-from indexer.domain import AnswerSettings, Domain
+from indexer.domain import AnswerSettings, Domain, EmbedderSettings
 from indexer.errors import BadInput, NotFound, StoreError
+from indexer.manifest import EmbedderMark, SnapshotManifest
 from indexer.settings import Paths
 
 if TYPE_CHECKING:
@@ -30,9 +30,23 @@ def make_domain(folder: Path, **settings: Any) -> Domain:
 
 
 def put_snapshot(paths: Paths, name: str = SNAPSHOT) -> None:
+    """As much of a snapshot as a release looks at: its manifest."""
     folder = paths.snapshot("support", name)
     folder.mkdir(parents=True)
-    (folder / "manifest.json").write_text(json.dumps({"fingerprint": "f" + name}), encoding="utf-8")
+    mark = EmbedderMark(
+        name="all-MiniLM-L6-v2", dtype="fp32", fingerprint=f"f{name}", space="s", dimension=2
+    )
+    manifest = SnapshotManifest(
+        format=1,
+        domain="support",
+        documents=1,
+        chunks=1,
+        sentences=1,
+        demonstrations=0,
+        embedder=mark,
+        files={},
+    )
+    (folder / "manifest.json").write_bytes(manifest.to_json())
 
 
 @pytest.fixture
@@ -129,6 +143,14 @@ def test_a_release_needs_a_snapshot_that_exists(store: ReleaseStore, domain: Dom
     assert list(store.list("support")) == []
 
 
+def test_a_snapshot_embedded_by_another_model_is_refused(
+    store: ReleaseStore, tmp_path: Path
+) -> None:
+    domain = make_domain(tmp_path, embedder=EmbedderSettings(name="bge-small-en-v1.5"))
+    with pytest.raises(BadInput, match=r"bge-small-en-v1\.5"):
+        store.create(domain, snapshot=SNAPSHOT)
+
+
 def test_a_release_may_wait(store: ReleaseStore, domain: Domain) -> None:
     store.create(domain, snapshot=SNAPSHOT)
     waiting = store.create(domain, snapshot="bbbb", activate=False)
@@ -147,6 +169,11 @@ def live_number(store: ReleaseStore) -> int:
     live = store.live("support")
     assert live is not None
     return live.number
+
+
+def test_previous_is_where_a_rollback_leads(store: ReleaseStore, domain: Domain) -> None:
+    make_releases(store, domain, 2)
+    assert store.previous("support") == store.rollback("support")
 
 
 def test_rollback_goes_back_step_by_step_to_what_answered(
