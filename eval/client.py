@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, ClassVar, Self, cast
+from urllib.parse import quote
 
 import httpx
 import orjson
@@ -109,6 +110,11 @@ class Client:
 
     async def domain(self, name: str) -> dict[str, Any]:
         return await self._json("GET", f"/v1/domains/{name}")
+
+    async def document(self, domain: str, path: str) -> str:
+        """The text that citations of this document point into."""
+        found = await self._json("GET", f"/v1/domains/{domain}/documents/{quote(path)}")
+        return cast(str, found["text"])
 
     async def is_ready(self) -> bool:
         """False also while nothing listens yet."""

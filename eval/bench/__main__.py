@@ -1,0 +1,108 @@
+"""`python -m eval.bench`: speed as ratios to a peer, both measured in one run."""
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from eval.bench import relay as relay_bench
+from eval.bench import swap as swap_bench
+from eval.bench.relay import RelaySettings
+from eval.bench.swap import SwapSettings, Timing
+from eval.client import Client
+from eval.progress import say
+from eval.report import Grid, show
+from eval.running import ROOT, running_service, wait_ready
+from indexer.errors import BadInput, DslmError
+
+ADAPTERS = ROOT / "deploy" / "demo" / "adapters"
+RELAY, SWAP = RelaySettings(), SwapSettings()
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+
+
+@app.command()
+def relay(
+    rounds: Annotated[int, typer.Option(min=1, help="turns of each relay")] = RELAY.rounds,
+    chunks: Annotated[int, typer.Option(min=1, help="chunks of a stream")] = RELAY.chunks,
+    streams: Annotated[int, typer.Option(min=1, help="streams at once")] = RELAY.streams,
+    gap: Annotated[float, typer.Option(min=0, help="ms between two chunks")] = RELAY.gap,
+) -> None:
+    """CPU time per relayed chunk against bare httpx and bare aiohttp relays.
+
+    Example: python -m eval.bench relay --rounds 5
+    """
+    settings = RelaySettings(chunks=chunks, streams=streams, rounds=rounds, gap=gap)
+    with tempfile.TemporaryDirectory(prefix="dslm-bench-") as folder:
+        series = asyncio.run(relay_bench.measure(settings, Path(folder), say))
+    _show(*relay_bench.grids(series))
+
+
+@app.command()
+def swap(
+    url: Annotated[str | None, typer.Option(help="a running service; none: one is started")] = None,
+    engine_url: Annotated[str | None, typer.Option(help="that service's engine")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="swaps of each kind")] = SWAP.rounds,
+    adapters: Annotated[Path, typer.Option(help="folder of support-style-v1 and -v2")] = ADAPTERS,
+) -> None:
+    """Time from `PUT adapter` to an answer of the new version, against vLLM's own load.
+
+    With --url the live adapter of the domain changes back and forth, and is put back at the end.
+
+    Example: python -m eval.bench swap --rounds 10
+    """
+    folders = tuple(adapters.resolve() / f"support-style-v{number}" for number in (1, 2))
+    for folder in folders:
+        if not folder.is_dir():
+            raise BadInput(f"There is no adapter at {folder}", "Give their folder by --adapters")
+    settings = SwapSettings(folders=(folders[0], folders[1]), rounds=rounds)
+    if url and not engine_url:
+        raise BadInput("--url needs --engine-url", "Give the address of that service's vLLM")
+    if url and engine_url:
+        _show(swap_bench.grid(*asyncio.run(_swap(url, engine_url, settings))))
+    else:
+        _show(swap_bench.grid(*_swap_own(settings)))
+
+
+def main() -> None:
+    """Exit code: the error's own; 0 if all was measured."""
+    try:
+        app()
+    except DslmError as error:
+        say(f"error: {error}")
+        sys.exit(error.exit_code)
+
+
+def _swap_own(settings: SwapSettings) -> tuple[list[Timing], list[Timing]]:
+    with tempfile.TemporaryDirectory(prefix="dslm-bench-") as folder:
+        with running_service(Path(folder)) as own:
+
+            async def measured() -> tuple[list[Timing], list[Timing]]:
+                say("starting a service of its own")
+                async with Client(own.url) as client:
+                    await wait_ready(client, own.process, own.log, report=say)
+                return await _swap(own.url, own.engine_url, settings)
+
+            return asyncio.run(measured())
+
+
+async def _swap(
+    url: str, engine_url: str, settings: SwapSettings
+) -> tuple[list[Timing], list[Timing]]:
+    async with Client(url) as service, Client(engine_url) as engine:
+        return await swap_bench.measure(service, engine, settings)
+
+
+def _show(*grids: Grid) -> None:
+    console = Console()
+    console = console if console.is_terminal else Console(width=140)
+    for grid in grids:
+        show(console, grid)
+
+
+if __name__ == "__main__":
+    main()
