@@ -1,0 +1,1 @@
+"""The demonstration: a small base model of our own and example domains."""

@@ -1,0 +1,1 @@
+"""How the demonstration base model is made; nothing here is imported when dslm serves."""

@@ -1,0 +1,268 @@
+"""Train the demonstration base model from scratch.
+
+Owns the run: arguments, schedule, checkpoints. Continues a stopped run with ``--resume``.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import random
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from deploy.demo.base.corpus import Corpus, read_corpus
+from deploy.demo.base.encoding import Batch, Encoder
+from deploy.demo.base.feed import Feed
+from deploy.demo.base.invent import load_facts
+from deploy.demo.base.losses import Helpers, outcome
+from deploy.demo.base.makers import Material
+from deploy.demo.base.network import Network, Shape
+from deploy.demo.base.questions import Synonyms, nearest_words
+from deploy.demo.base.start import structure
+from deploy.demo.base.text import WORD, Overlap
+from deploy.demo.base.vocabulary import load_tokenizer, train_tokenizer, with_chat_template
+
+EXAMPLES = """examples:
+  python -m deploy.demo.train_base --data data --out run --minutes 120
+  python -m deploy.demo.train_base --data data --out run --minutes 120 --resume
+  python -m deploy.demo.train_base --data data --out run --minutes 15 --device cuda --workers 14
+then:
+  python -m deploy.demo.base.export --run run --to deploy/demo/model
+  python -m deploy.demo.base.evaluate --model deploy/demo/model --data data
+
+The data folder's layout is described at the top of deploy/demo/base/corpus.py.
+"""
+REPORT_SECONDS, SAVE_SECONDS = 20, 180
+_TOKENIZER_SENTENCES, _SYNONYM_WORDS = 150_000, 10_000
+
+
+@dataclass(frozen=True)
+class Options:
+    """The arguments of a run."""
+
+    data: Path
+    out: Path
+    minutes: float = 120.0
+    steps: int = 0
+    resume: bool = False
+    device: str = "cpu"
+    threads: int = 2
+    workers: int = 0
+    seed: int = 0
+    rate: float = 1e-3
+    batch_tokens: int = 3072
+    decay: float = 0.5
+    encoder: str = ""
+
+
+def read_options(arguments: list[str] | None = None) -> Options:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of training data")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--minutes", type=float, default=120.0, help="training time, all parts")
+    parser.add_argument("--steps", type=int, default=0, help="stop after steps, not minutes")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=0, help="processes that make batches")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
+    parser.add_argument("--batch-tokens", type=int, default=3072)
+    parser.add_argument("--decay", type=float, default=0.5, help="share of the run that decays")
+    parser.add_argument("--encoder", default="", help="sentence encoder, to find synonyms with")
+    return Options(**vars(parser.parse_args(arguments)))
+
+
+def prepare(options: Options) -> tuple[Material, Encoder]:
+    """Read or restore corpus, tokenizer and synonyms; all are kept in the run's folder."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    stored = options.out / "corpus.json.gz"
+    if not stored.exists():
+        read_corpus(options.data).save(stored)
+    corpus = Corpus.load(stored).part(held_out=False)
+    folder = options.out / "tokenizer"
+    if not folder.exists():
+        texts = list(corpus.texts())
+        texts = random.Random(0).sample(texts, min(len(texts), _TOKENIZER_SENTENCES))
+        with_chat_template(train_tokenizer(texts), Shape().context).save_pretrained(folder)
+    overlap = Overlap.count(corpus.texts())
+    material = Material(corpus, overlap, _synonyms(options, corpus), load_facts())
+    return material, Encoder(load_tokenizer(folder).backend_tokenizer, overlap)
+
+
+def _synonyms(options: Options, corpus: Corpus) -> Synonyms:
+    stored = options.out / "synonyms.json"
+    if not stored.exists():
+        counts: defaultdict[str, int] = defaultdict(int)
+        for text in corpus.texts():
+            for word in WORD.findall(text):
+                if word.isalpha() and len(word) > 3:
+                    counts[word.lower()] += 1
+        words = sorted(counts, key=lambda word: -counts[word])[:_SYNONYM_WORDS]
+        found = nearest_words(words, options.encoder) if options.encoder else {}
+        stored.write_text(json.dumps(found), encoding="utf-8")
+    loaded: Synonyms = json.loads(stored.read_text(encoding="utf-8"))
+    return loaded
+
+
+class Run:
+    """The state of a training run, which a checkpoint holds completely."""
+
+    def __init__(
+        self, options: Options, material: Material, encoder: Encoder, shape: Shape
+    ) -> None:
+        torch.manual_seed(options.seed)
+        self.options, self.encoder = options, encoder
+        self.feed = Feed(material, encoder, options.seed + 1, options.batch_tokens)
+        self.network = Network(shape)
+        if shape == Shape():
+            structure(self.network, encoder.tokenizer)
+        self.helpers = Helpers(shape.width)
+        self.network.to(options.device)
+        self.helpers.to(options.device)
+        parameters = [*self.network.parameters(), *self.helpers.parameters()]
+        self.optimizer = torch.optim.AdamW(
+            parameters, lr=options.rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True
+        )
+        self.step = self.tokens = self.pool = self.within = 0
+        self.elapsed = 0.0
+
+    def progress(self) -> float:
+        """How much of the run is done, 0 to 1."""
+        if self.options.steps:
+            return self.step / self.options.steps
+        return self.elapsed / (60 * self.options.minutes)
+
+    def rate(self) -> float:
+        """The learning rate: a short warm-up, a plateau, a linear decay."""
+        left = (1 - self.progress()) / self.options.decay
+        return self.options.rate * min(1.0, (self.step + 1) / 40) * max(0.02, min(1.0, left))
+
+    def batches(self) -> Iterator[Batch]:
+        """Batches from the current position on."""
+        loader = DataLoader(
+            self.feed,
+            batch_size=None,
+            sampler=range(self.pool, len(self.feed)),
+            num_workers=self.options.workers,
+            # Its own generator: the global one's state belongs to the checkpoint.
+            generator=torch.Generator(),
+        )
+        for batches in loader:
+            for batch in batches[self.within :]:
+                self.within += 1
+                yield batch
+            self.pool, self.within = self.pool + 1, 0
+
+    def train_on(self, batch: Batch) -> dict[str, float]:
+        """One optimiser step."""
+        moved = Batch(*(getattr(batch, f.name).to(self.options.device) for f in _FIELDS))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate()
+        result = outcome(self.network, self.helpers, moved, self.encoder.refusal, torch.bfloat16)
+        torch.autograd.backward(result.loss)
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        self.tokens += int((batch.tokens != 0).sum())
+        return result.report
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to continue."""
+        return {
+            "shape": self.network.shape.as_dict(),
+            "network": self.network.state_dict(),
+            "helpers": self.helpers.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+            "counters": [self.step, self.tokens, self.pool, self.within, self.elapsed],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state."""
+        self.network.load_state_dict(state["network"])
+        self.helpers.load_state_dict(state["helpers"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"])
+        self.step, self.tokens, self.pool, self.within, self.elapsed = state["counters"]
+
+    def save(self) -> None:
+        """Write a checkpoint; a stop in the middle leaves the former one whole."""
+        target = self.options.out / "checkpoint.pt"
+        torch.save(self.state(), target.with_suffix(".new"))
+        os.replace(target.with_suffix(".new"), target)
+
+
+def show(figures: Mapping[str, float]) -> None:
+    """Print figures as one JSON line, at once."""
+    sys.stdout.write(json.dumps(figures) + "\n")
+    sys.stdout.flush()
+
+
+_FIELDS = dataclasses.fields(Batch)
+
+
+def _report(run: Run, gathered: dict[str, list[float]], speed: float) -> None:
+    means = {name: round(sum(v) / len(v), 4) for name, v in sorted(gathered.items())}
+    head = {
+        "minutes": round(run.elapsed / 60, 2),
+        "step": run.step,
+        "million_tokens": round(run.tokens / 1e6, 3),
+        "tokens_per_second": round(speed),
+        "rate": round(run.rate(), 6),
+    }
+    show(head | means)
+
+
+def train(run: Run) -> None:
+    """Train to the end of the schedule, reporting and saving on the way."""
+    gathered: defaultdict[str, list[float]] = defaultdict(list)
+    clock = reported = saved = time.monotonic()
+    tokens = run.tokens
+    for batch in run.batches():
+        if run.progress() >= 1:
+            break
+        for name, value in run.train_on(batch).items():
+            gathered[name].append(value)
+        now = time.monotonic()
+        run.elapsed, clock = run.elapsed + now - clock, now
+        if now - reported > REPORT_SECONDS:
+            _report(run, gathered, (run.tokens - tokens) / (now - reported))
+            gathered.clear()
+            reported, tokens = now, run.tokens
+        if now - saved > SAVE_SECONDS:
+            run.save()
+            saved = now
+    run.save()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run or continue a training."""
+    options = read_options(arguments)
+    torch.set_num_threads(options.threads)
+    material, encoder = prepare(options)
+    run = Run(options, material, encoder, Shape())
+    checkpoint = options.out / "checkpoint.pt"
+    if options.resume and checkpoint.exists():
+        run.restore(torch.load(checkpoint, map_location=options.device, weights_only=True))
+    parameters = sum(weight.numel() for weight in run.network.parameters())
+    show({"parameters": parameters, "from_step": run.step})
+    train(run)
+
+
+if __name__ == "__main__":
+    main()
