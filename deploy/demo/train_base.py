@@ -8,7 +8,9 @@ import dataclasses
 import json
 import os
 import random
+import signal
 import sys
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -228,13 +230,13 @@ def _report(run: Run, gathered: dict[str, list[float]], speed: float) -> None:
     show(head | means)
 
 
-def train(run: Run) -> None:
-    """Train to the end of the schedule, reporting and saving on the way."""
+def train(run: Run, stop: threading.Event) -> None:
+    """Train to the end of the schedule or until told to stop, reporting and saving on the way."""
     gathered: defaultdict[str, list[float]] = defaultdict(list)
     clock = reported = saved = time.monotonic()
     tokens = run.tokens
     for batch in run.batches():
-        if run.progress() >= 1:
+        if run.progress() >= 1 or stop.is_set():
             break
         for name, value in run.train_on(batch).items():
             gathered[name].append(value)
@@ -261,7 +263,9 @@ def main(arguments: list[str] | None = None) -> None:
         run.restore(torch.load(checkpoint, map_location=options.device, weights_only=True))
     parameters = sum(weight.numel() for weight in run.network.parameters())
     show({"parameters": parameters, "from_step": run.step})
-    train(run)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    train(run, stop)
 
 
 if __name__ == "__main__":

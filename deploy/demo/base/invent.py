@@ -174,6 +174,9 @@ def state(rng: random.Random, fact: Fact, subject: Subject, by_name: bool) -> tu
         called = subject.mention(rng, by_name)
         values["product"], values["Product"] = called, called[0].upper() + called[1:]
         sentence = template.format(**values).replace("My the ", "My ")
+        if ": " in sentence and rng.random() < 0.3:
+            # The same as a table's row, whose cells stand side by side.
+            sentence = sentence.replace(": ", " | ").replace(", ", " | ").rstrip(".")
         written.append(sentence[0].upper() + sentence[1:])
     return written[0], written[1]
 

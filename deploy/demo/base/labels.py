@@ -34,7 +34,7 @@ def _alike(maker: Maker) -> list[str]:
         passage = rng.choice(maker.document().passages)
         chosen = rng.sample(passage, min(len(passage), rng.choice((1, 1, 2))))
         asked = [maker.asker.about(text) for text in chosen for _ in range(7)]
-        found = [question for question in asked if question]
+        found = [maker.asker.paraphrased(question) for question in asked if question]
     elif kind < 0.7:
         entries = rng.choice(maker.material.topics).entries
         found = [e.question for e in entries] + [e.sentences[0] for e in entries]

@@ -47,12 +47,17 @@ class Material:
 
 @dataclass(frozen=True)
 class Case:
-    """A question about passages, the sentence that answers it, and others that also might."""
+    """A question about passages, the sentence that answers it, and others that also might.
+
+    ``wording`` is the question, if it differs, as the documents would word it.
+    """
 
     question: str
     passages: Passages
     gold: str | None
     alike: tuple[str, ...] = ()
+    reworded: bool = False
+    wording: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,13 +124,13 @@ class Maker:
         if share < LEAST_OVERLAP or rival > share - CLEAR_LEAD:
             return None
         if rng.random() >= refused:
-            return Case(question, passages, gold)
+            return Case(question, passages, gold, reworded=True)
         # Mostly the same passages without the one sentence: the hardest honest refusal.
         dropped = main if rng.random() < 0.25 and len(passages) > 1 else [gold]
         left = without(passages, dropped)
         if self.best_overlap(question, flat(left)) > REFUSED_OVERLAP:
             return None
-        return Case(question, left, None)
+        return Case(question, left, None, reworded=True)
 
     def drill(self, count: int, refused: float) -> Case | None:
         """Random words in place of sentences: nothing to learn but looking words up."""
@@ -162,11 +167,11 @@ class Maker:
         question = self._as_question(entry)
         if rng.random() >= refused:
             alike = tuple(text for text in own if text != gold)
-            return Case(question, passages, gold, alike) if max(shares) >= 0.3 else None
+            return Case(question, passages, gold, alike, True) if max(shares) >= 0.3 else None
         left = passages[1:]
         if not left or self.best_overlap(question, flat(left)) > 0.5:
             return None
-        return Case(question, left, None)
+        return Case(question, left, None, reworded=True)
 
     def _with_distractors(self, own: list[str], others: list[Answered], count: int) -> Passages:
         rng, passages = self.rng, [own]
@@ -211,8 +216,8 @@ class Maker:
         filler = self.passages(self.document(), rng.choice((0, 0, 4, 8)), 0.5)
         passages = [passage for passage in [*passages, *filler] if passage][:6]
         if rng.random() >= refused:
-            return Case(question, passages, gold)
-        return Case(question, without(passages, [gold]), None)
+            return Case(question, passages, gold, wording=gold)
+        return Case(question, without(passages, [gold]), None, wording=gold)
 
     def row(self, case: Case, size: Size) -> Row | None:
         """The training row of a case, with turns before it now and then."""
@@ -223,7 +228,9 @@ class Maker:
         before = self.system()
         if rng.random() < size.turns:
             before += self.turns(case)
-        return document_row(rng, case.question, passages, case.gold, before, case.alike)
+        asked = self.asker.paraphrased(case.question) if case.reworded else case.question
+        wording = case.wording or case.question
+        return document_row(rng, asked, passages, case.gold, before, case.alike, wording)
 
     def system(self) -> list[Message]:
         """No system message, a usual one, or any sentence as one."""

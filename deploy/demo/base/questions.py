@@ -1,6 +1,7 @@
 """Questions made from a sentence: keywords, templates, clozes, with changed words."""
 
 import random
+import re
 from collections.abc import Sequence
 
 from deploy.demo.base.text import STOP_WORDS
@@ -44,12 +45,21 @@ class Asker:
             question = self._with_context(question, self.rng.choice(context))
         return self._cased(question) if question else None
 
-    def reworded(self, word: str, rate: float = 0.13) -> str:
-        """The word, or now and then a synonym or another form of it."""
-        chance, lower = self.rng.random(), word.lower()
-        if chance < rate and lower in self.synonyms:
-            return self.rng.choice(self.synonyms[lower])
-        if chance > 2 * rate or len(lower) <= 4 or not lower.isalpha():
+    def paraphrased(self, question: str) -> str:
+        """The question with some, or no, words changed for near ones."""
+        rate = self.rng.choice((0.0, 0.0, 0.15, 0.3, 0.5))
+
+        def swap(found: re.Match[str]) -> str:
+            word = found.group()
+            near = self.synonyms.get(word, ())
+            return self.rng.choice(near) if near and self.rng.random() < rate else word
+
+        return re.sub(r"[a-z]{4,}", swap, question) if rate else question
+
+    def inflected(self, word: str) -> str:
+        """The word, or now and then another form of it."""
+        lower = word.lower()
+        if self.rng.random() > 0.13 or len(lower) <= 4 or not lower.isalpha():
             return word
         for ending in ("ing", "ed", "es", "s"):
             if lower.endswith(ending):
@@ -69,7 +79,7 @@ class Asker:
                 phrase += rng.choice((" and ", " ", " in ")) + words[rng.choice(content)]
         else:
             picked = rng.sample(content, min(rng.choice((1, 2, 3, 3, 4)), len(content)))
-            phrase = " ".join(self.reworded(words[i]) for i in sorted(picked))
+            phrase = " ".join(self.inflected(words[i]) for i in sorted(picked))
         return rng.choice(_ABOUT).format(phrase)
 
     def _opening(self, asked: list[str]) -> str:
@@ -91,7 +101,7 @@ class Asker:
             rest = rest[start : start + length]
         drop = rng.choice((0.0, 0.1, 0.25, 0.4))
         kept = [
-            self.reworded(word)
+            self.inflected(word)
             for word in rest
             if rng.random() >= (min(0.6, drop * 1.5) if word.lower() in STOP_WORDS else drop)
         ]

@@ -13,7 +13,10 @@ Passages = list[list[str]]
 
 @dataclass(frozen=True)
 class Row:
-    """A conversation, which of its answers are learned, and what is known about its sentences."""
+    """A conversation, which of its answers are learned, and what is known about its sentences.
+
+    ``question`` is worded like the documents, also where the conversation asks in other words.
+    """
 
     messages: list[Message]
     learned: list[int]
@@ -66,6 +69,7 @@ def document_row(
     gold: str | None,
     before: Sequence[Message] = (),
     unjudged: Sequence[str] = (),
+    wording: str = "",
 ) -> Row:
     """The row that asks a question about passages; without a gold sentence it is refused."""
     sentences = flat(passages)
@@ -74,4 +78,6 @@ def document_row(
     answer = REFUSAL if place is None else f"[{numbers[place]}] {gold}"
     messages = [*before, user(render(question, passages, numbers)), assistant(answer)]
     skipped = frozenset(i for i, sentence in enumerate(sentences) if sentence in set(unjudged))
-    return Row(messages, [len(messages) - 1], question, sentences, numbers, place, skipped)
+    return Row(
+        messages, [len(messages) - 1], wording or question, sentences, numbers, place, skipped
+    )
