@@ -46,9 +46,9 @@ def _groups(text: str) -> Iterator[list[str]]:
 
 
 def _width(text: str) -> int:
-    """How far the lines reach: the 95th percentile, so that one long line does not count."""
+    """How far the lines reach; one line in twenty may be longer without counting."""
     lengths = sorted(len(line.rstrip()) for line in text.splitlines() if line.strip())
-    return lengths[int(0.95 * (len(lengths) - 1))] if lengths else 0
+    return lengths[-1 - len(lengths) // 20] if lengths else 0
 
 
 def _unwrap(group: list[str], width: int) -> list[str]:

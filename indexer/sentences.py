@@ -10,7 +10,7 @@ from indexer.records import Sentence
 _END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？]+[”’」』）]*")  # noqa: RUF001
 _LINE = re.compile(r"[^\n]+")
 _WORD = re.compile(r"[^\s(\[\"'“‘«]*$")  # noqa: RUF001
-_NEXT = re.compile(r"\s+[\"'“‘«(\[*•–-]*(\w+)?")  # noqa: RUF001
+_NEXT = re.compile(r"\s+[\"'“‘«(\[*•–£$€-]*(\w+)?")  # noqa: RUF001
 _ENUMERATOR = re.compile(r"\(?(?:\d+(?:\.\d+)*|[a-zA-Z]|[ivxIVX]+)[.)]")
 _INITIALS = re.compile(r"(?:[A-Z]\.)+")
 
