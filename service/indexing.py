@@ -13,8 +13,11 @@ import orjson
 
 from adapters.base import BaseProfile
 from adapters.errors import BaseRefused
-from adapters.release import Release, ReleaseStore
+from adapters.manifest import CARD_FILE, AdapterCard, read_pinned
+from adapters.registry import AdapterRegistry
+from adapters.release import AdapterChoice, Release, ReleaseStore
 from indexer.domain import Domain
+from indexer.errors import NotFound
 from indexer.job import IndexJob, IndexResult, Progress
 from indexer.settings import Paths
 from service.provision import register_adapters
@@ -37,11 +40,10 @@ class Indexing:
     def run(self, domain: Domain) -> Release:
         """Index and release; the release is the live one if nothing had changed."""
         base = self._base()
-        if base and domain.adapter:
-            register_adapters(self._settings, base, self._say)
+        adapter = self._adapter(domain, base)
         with self._reporting(domain.name) as report:
             result = IndexJob(domain, self._paths, report).run()
-        release, is_new = self._release(domain, result, base)
+        release, is_new = self._release(domain, result, base, adapter)
         self._tell(domain, result, release, is_new)
         return release
 
@@ -61,8 +63,34 @@ class Indexing:
         except BaseRefused:
             return None
 
+    def _adapter(self, domain: Domain, base: BaseProfile | None) -> AdapterChoice:
+        """Chosen before the work, so that an unknown name costs none; None for another base's."""
+        first = ReleaseStore(self._paths).live(domain.name) is None
+        if not first or not domain.adapter or not base:
+            return "keep"
+        register_adapters(self._settings, base, self._say)
+        registry = AdapterRegistry(self._paths)
+        try:
+            found = registry.get(domain.adapter)
+        except NotFound:
+            if domain.adapter.partition("@")[0] not in self._shipped():
+                raise
+            found = None
+        if found and found.base.digest == base.digest:
+            return found
+        self._say(f"{domain.name}: answers without {domain.adapter}, which is for another base")
+        return None
+
+    def _shipped(self) -> set[str]:
+        cards = self._settings.adapters.glob(f"*/{CARD_FILE}")
+        return {read_pinned(card, AdapterCard).name for card in cards}
+
     def _release(
-        self, domain: Domain, result: IndexResult, base: BaseProfile | None
+        self,
+        domain: Domain,
+        result: IndexResult,
+        base: BaseProfile | None,
+        adapter: AdapterChoice,
     ) -> tuple[Release, bool]:
         store = ReleaseStore(self._paths)
         live = store.live(domain.name)
@@ -74,7 +102,12 @@ class Indexing:
         digest = base.digest if base and not live else None
         note = f"{result.documents} documents, {result.demonstrations} demonstrations"
         made = store.create(
-            domain, snapshot=result.snapshot, base=digest, note=note, activate=not wait
+            domain,
+            snapshot=result.snapshot,
+            adapter=adapter,
+            base=digest,
+            note=note,
+            activate=not wait,
         )
         return made, True
 
