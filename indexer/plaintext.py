@@ -13,6 +13,7 @@ _LEADER = re.compile(r"\s*\.{4,}\s*|\s*\t\s*")
 _PAIR = re.compile(r"[A-Z][\w /-]{0,30}: \S")
 _HEADING_WORDS = 12
 _SLACK = 0.8
+_WIDEST = 120  # nobody breaks lines to fit more than this
 
 
 def read_text(text: str) -> tuple[str, list[Line]]:
@@ -78,7 +79,7 @@ def _continues_pairs(piece: str, line: str) -> bool:
 def _broken_on_purpose(previous: str, line: str, width: int) -> bool:
     """Text broken by a width leaves no room for the next word; text broken by a person does."""
     first = line.split()[0]
-    fits = len(previous) + 1 + len(first) <= _SLACK * width
+    fits = len(previous) + 1 + len(first) <= _SLACK * width or len(previous) > _WIDEST
     return fits and not first[0].islower() and not previous.endswith(",")
 
 

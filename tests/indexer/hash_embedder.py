@@ -35,4 +35,5 @@ class HashEmbedder:
         for word in text.lower().split():
             seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
             total += np.random.default_rng(seed).standard_normal(self.dimension)
-        return (total / np.linalg.norm(total)).astype(np.float32)
+        unit: Vectors = (total / np.linalg.norm(total)).astype(np.float32)
+        return unit
