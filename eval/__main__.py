@@ -148,7 +148,7 @@ async def _ready(own: Running) -> None:
 def _show(*grids: Grid) -> None:
     console = Console()
     # A pipe has no width of its own, and a table squeezed into 80 columns cannot be read.
-    console = console if console.is_terminal else Console(width=200)
+    console = console if console.is_terminal else Console(width=230)
     for grid in grids:
         show(console, grid)
 

@@ -18,12 +18,13 @@ EVERY_DOMAIN = "all"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one question went."""
+    """How one question went. `first`: the right sentence is what the answer cites first."""
 
     question: Question
     mode: str
     found: bool
     cited: bool
+    first: bool
     right: bool
     exact: bool
     refused: bool
@@ -43,6 +44,7 @@ class Tally:
     domain: str
     recall: Share
     cited: Share
+    first: Share
     right: Share
     exact: Share
     refused: Share
@@ -71,14 +73,15 @@ def score(question: Question, mode: str, answer: Answer) -> Outcome:
     refused = bool(answer.dslm.get("refused"))
     text = collapse(answer.text)
     quotes = [collapse(citation.quote) for citation in answer.citations]
-    cited = question.sentence is not None and collapse(question.sentence) in quotes
+    wanted = None if refused or question.sentence is None else collapse(question.sentence)
     exact = bool(quotes) and all(quote in text for quote in quotes)
     return Outcome(
         question=question,
         mode=mode,
         found=question.document in passages[:RECALL_AT],
-        cited=cited and not refused,
-        right=cited and exact and not refused,
+        cited=wanted in quotes,
+        first=wanted in quotes[:1],
+        right=wanted in quotes and exact,
         exact=exact,
         refused=refused,
         text=answer.text,
@@ -100,6 +103,7 @@ def tally(outcomes: Iterable[Outcome], mode: str, domain: str) -> Tally:
         domain=domain,
         recall=Share.of(o.found for o in answerable),
         cited=Share.of(o.cited for o in answerable),
+        first=Share.of(o.first for o in answerable),
         right=Share.of(o.right for o in answerable),
         exact=Share.of(o.exact for o in chosen if not o.refused),
         refused=Share.of(o.refused for o in chosen if not o.answerable),

@@ -88,7 +88,7 @@ def turns(shots: Sequence[Example], text: str) -> list[Message]:
     messages: list[Message] = []
     for shot in shots:
         messages.append({"role": "user", "content": _asked(shot.text)})
-        messages.append({"role": "assistant", "content": f" {shot.label}"})
+        messages.append({"role": "assistant", "content": shot.label})
     return [*messages, {"role": "user", "content": _asked(text)}]
 
 

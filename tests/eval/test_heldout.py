@@ -1,5 +1,6 @@
 """Scoring: what counts as found, cited, copied and refused."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,6 +49,14 @@ def test_the_right_citation_with_a_garbled_copy_is_cited_but_not_right() -> None
     assert not outcome.right
 
 
+def test_the_right_sentence_behind_another_is_cited_but_not_first() -> None:
+    right = Citation("cycle.md", "c1", 0, len(SENTENCE), SENTENCE)
+    other = Citation("other.md", "c2", 0, 6, "Other.")
+    both = replace(answer(text=f"[1] Other. [2] {SENTENCE}"), citations=(other, right))
+    outcome = score(QUESTION, "quote", both)
+    assert (outcome.cited, outcome.first, outcome.right) == (True, False, True)
+
+
 def test_another_sentence_copied_exactly_is_exact_but_not_cited() -> None:
     outcome = score(QUESTION, "generate", answer(text="[1] Other.", quote="Other."))
     assert outcome.exact
@@ -68,6 +77,7 @@ def test_a_refusal_is_never_right() -> None:
     outcome = score(QUESTION, "generate", answer(refused=True))
     assert outcome.refused
     assert not outcome.cited
+    assert not outcome.first
     assert not outcome.right
 
 

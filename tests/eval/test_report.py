@@ -16,13 +16,13 @@ GRID = Grid("A title", ("one", "two"), (("1", "2"),))
 
 
 def row(domain: str) -> Tally:
-    shares = [Share(n, 20) for n in (20, 19, 18, 17, 16, 1)]
+    shares = [Share(n, 20) for n in (20, 19, 18, 18, 17, 16, 1)]
     return Tally("generate", domain, *shares)
 
 
 def test_domains_are_counted_and_the_whole_has_intervals_and_aims() -> None:
     one, whole, aims = heldout_grid([row("legal"), row("all")]).rows
-    assert one == ("generate", "legal", "20/20", "19/20", "18/20", "17/20", "16/20", "1/20")
+    assert one == ("generate", "legal", *(f"{n}/20" for n in (20, 19, 18, 18, 17, 16, 1)))
     assert whole[3] == "0.95 (19/20; 0.76 to 0.99)"
     assert aims[0] == "aim"
     assert len(one) == len(whole) == len(aims) == len(heldout_grid([]).head)
