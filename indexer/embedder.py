@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from huggingface_hub import snapshot_download
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Pooling
 from tokenizers import Tokenizer
@@ -25,6 +26,8 @@ from indexer.weights import PACKAGED, Family, family_of, library_versions, locat
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+# Of a repository on the hub: what other libraries read. The weights are taken as safetensors.
+_UNUSED = ["*.h5", "*.msgpack", "*.onnx", "*.ot", "onnx/*", "openvino/*", "pytorch_model.bin"]
 _GPU_BATCH_TOKENS = 16_384
 
 
@@ -136,8 +139,14 @@ def _load(name: str, device: str, dtype: torch.dtype) -> SentenceTransformer:
     transformers_logging.disable_progress_bar()
     place = locate(name)
     try:
+        # Fetched as a whole: file by file, a machine without network would wait a minute for each.
+        folder = (
+            place if Path(place).is_dir() else snapshot_download(place, ignore_patterns=_UNUSED)
+        )
         # The format is always given: T5 weights stored as fp16 would be run as fp16 otherwise.
-        encoder = SentenceTransformer(place, device=device, model_kwargs={"dtype": dtype})
+        encoder = SentenceTransformer(
+            folder, device=device, model_kwargs={"dtype": dtype}, local_files_only=True
+        )
     except (OSError, ValueError) as error:
         raise BadInput(
             f"The embedding model {name!r} cannot be loaded: {str(error).splitlines()[0]}",
