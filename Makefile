@@ -1,8 +1,10 @@
 # Every target sets up what it needs: a fresh clone, Python 3.11 or newer and make are enough.
 #   BASE=Qwen/Qwen2.5-7B-Instruct make serve      another base
+#   PORT=9000 make serve                          another port
 #   make setup PROFILE=cpu                        force a profile (gpu or cpu)
+#   make heldout BANKING77=folder                 with banking77's train.jsonl and test.jsonl
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format tour heldout bench lock clean
+.PHONY: help setup serve test check format tour heldout bench docs lock clean
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; \
@@ -41,13 +43,17 @@ format: setup ## put the code into the house's form
 	@$(BIN)/ruff check --fix .
 
 tour: setup ## five minutes' walk through the product, each step checked
-	@$(BIN)/python -m eval.tour
+	@$(BIN)/python -m deploy.demo.tour
 
-heldout: setup ## the held-out questions in each mode, as tables
-	@$(BIN)/python -m eval.heldout
+heldout: setup ## the held-out questions in each mode, printed and put into the model card
+	@$(BIN)/python -m eval demo $(if $(BANKING77),--data $(BANKING77))
 
-bench: setup ## speed, as ratios measured in one run
-	@$(BIN)/python -m eval.bench
+bench: setup ## speed, as ratios to a peer measured in the same run
+	@$(BIN)/python -m eval.bench relay
+	@$(BIN)/python -m eval.bench swap
+
+docs: setup ## write the tree in README.md anew
+	@$(BIN)/python -m deploy.checks.tree
 
 lock: setup ## write deploy/setup/requirements-cpu.txt anew from what .venv holds
 	@$(BIN)/python deploy/setup/lock.py

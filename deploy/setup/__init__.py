@@ -1,0 +1,1 @@
+"""Putting the product onto an empty machine."""
