@@ -30,7 +30,9 @@ DEMO = ROOT / "deploy" / "demo"
 CARD = DEMO / "MODEL_CARD.md"
 USUAL = LabelSettings()
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
 
 Address = Annotated[str, typer.Option(help="address of the running service")]
 Domains = Annotated[Path, typer.Option(help="folder with one folder per domain")]

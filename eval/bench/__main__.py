@@ -22,7 +22,9 @@ from indexer.errors import BadInput, DslmError
 ADAPTERS = ROOT / "deploy" / "demo" / "adapters"
 RELAY, SWAP = RelaySettings(), SwapSettings()
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
 
 
 @app.command()
@@ -39,7 +41,7 @@ def relay(
     settings = RelaySettings(chunks=chunks, streams=streams, rounds=rounds, gap=gap)
     with tempfile.TemporaryDirectory(prefix="dslm-bench-") as folder:
         series = asyncio.run(relay_bench.measure(settings, Path(folder), say))
-    _show(*relay_bench.grids(series))
+    _show(*relay_bench.grids(series, chunks))
 
 
 @app.command()
@@ -99,7 +101,7 @@ async def _swap(
 
 def _show(*grids: Grid) -> None:
     console = Console()
-    console = console if console.is_terminal else Console(width=140)
+    console = console if console.is_terminal else Console(width=150)
     for grid in grids:
         show(console, grid)
 

@@ -8,7 +8,16 @@ import orjson
 import pytest
 
 from eval.bench.bare import BareRelay, Forward
-from eval.bench.relay import AIOHTTP, HTTPX, SERVICE, Series, cpu_seconds, grids
+from eval.bench.relay import (
+    AIOHTTP,
+    HTTPX,
+    SERVICE,
+    ChunksLost,
+    Series,
+    check_stream,
+    cpu_seconds,
+    grids,
+)
 from eval.bench.swap import Timing, grid
 from eval.bench.upstream import create_upstream
 
@@ -66,6 +75,22 @@ async def test_a_bare_relay_copies_every_byte() -> None:
     assert reply.content == b"data: hello\n\n"
 
 
+CHUNK, DONE = b"data: {}\n\n", b"data: [DONE]\n\n"
+
+
+def test_a_whole_stream_is_accepted() -> None:
+    check_stream("relay", 200, CHUNK * 4 + DONE, 2)
+
+
+@pytest.mark.parametrize(
+    ("status", "content"),
+    [(200, CHUNK * 3 + DONE), (200, CHUNK * 5), (503, CHUNK * 4 + DONE), (200, b"")],
+)
+def test_a_stream_that_lost_something_is_not_timed(status: int, content: bytes) -> None:
+    with pytest.raises(ChunksLost, match=f"relay answered {status}"):
+        check_stream("relay", status, content, 2)
+
+
 @pytest.mark.skipif(not hasattr(time, "clock_gettime"), reason="no process clocks here")
 def test_the_cpu_clock_of_a_process_is_its_own() -> None:
     before = time.process_time()
@@ -74,7 +99,7 @@ def test_the_cpu_clock_of_a_process_is_its_own() -> None:
 
 def test_relay_times_are_shown_with_ratios_to_both_peers() -> None:
     times = {HTTPX: (40.0, 44.0), AIOHTTP: (10.0, 11.0), SERVICE: (20.0, 22.0)}
-    (table,) = grids([Series(name, 1000, micros) for name, micros in times.items()])
+    (table,) = grids([Series(name, 1000, micros) for name, micros in times.items()], 2000)
     ratios = {row[0]: row[2:] for row in table.rows}
     assert ratios[SERVICE] == ("0.50 (0.50 to 0.50)", "2.00 (2.00 to 2.00)")
 
