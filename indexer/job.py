@@ -130,8 +130,9 @@ class IndexJob:
             return None
 
     def _index(self, catalog: Catalog, sources: _Sources, plan: IndexPlan) -> IndexResult:
-        catalog.put_meta(_PUBLISHED, json.dumps(["", ""]))
         embedder = self._embedder or _load_embedder(self._domain)
+        _check_room(self._domain, embedder)
+        catalog.put_meta(_PUBLISHED, json.dumps(["", ""]))
         self._split(catalog, sources, plan, embedder)
         catalog.put_demonstrations(sources.demonstrations)
         chunks = catalog.chunks()
@@ -160,19 +161,14 @@ class IndexJob:
     def _split(
         self, catalog: Catalog, sources: _Sources, plan: IndexPlan, embedder: TextEmbedder
     ) -> None:
-        settings = self._domain.chunking
-        if settings.tokens > embedder.max_tokens:
-            raise BadInput(
-                f"`chunking.tokens` = {settings.tokens} is more than the {embedder.max_tokens}"
-                f" tokens that {self._domain.embedder.name!r} reads",
-                "Lower it in domain.toml, or choose another embedding model",
-            )
         for path in plan.gone:
             catalog.delete(path)
         todo = sorted([*plan.new, *plan.changed])
         for done, path in enumerate(todo, start=1):
             document = sources.documents[path]
-            chunks = split(document, settings, embedder.count_tokens, embedder.max_tokens)
+            chunks = split(
+                document, self._domain.chunking, embedder.count_tokens, embedder.max_tokens
+            )
             catalog.put(document, chunks, self._recipe)
             self._report(Progress("split", done, len(todo)))
 
@@ -188,6 +184,17 @@ def _load_embedder(domain: Domain) -> TextEmbedder:
     from indexer.embedder import Embedder
 
     return Embedder(domain.embedder)
+
+
+def _check_room(domain: Domain, embedder: TextEmbedder) -> None:
+    """An embedding model silently leaves out what is longer than it reads."""
+    tokens = domain.chunking.tokens
+    if tokens > embedder.max_tokens:
+        raise BadInput(
+            f"`chunking.tokens` = {tokens} is more than the {embedder.max_tokens} tokens that"
+            f" {domain.embedder.name!r} reads",
+            "Lower it in domain.toml, or choose another embedding model",
+        )
 
 
 def _passage_texts(

@@ -14,7 +14,7 @@ class HashEmbedder:
     dtype = "fp32"
     space = "hash-space"
     dimension = 32
-    max_tokens = 64
+    max_tokens = 128
 
     def __init__(self, fingerprint: str = "hash/1") -> None:
         self.fingerprint = fingerprint
