@@ -51,11 +51,12 @@ class ChunkingSettings(Settings):
 
 
 class RetrievalSettings(Settings):
-    """How many to look up, and the cosine below which nothing counts as found."""
+    """How many to look up, and the score below which nothing counts as found."""
 
     passages: int = Field(default=4, ge=0, le=32)
     demonstrations: int = Field(default=2, ge=0, le=32)
-    min_passage_score: Cosine = 0.2
+    min_passage_score: Cosine = 0.25
+    min_quote_score: Cosine = 0.3
     min_demonstration_score: Cosine = 0.35
 
 

@@ -1,11 +1,14 @@
 """Runs the service on its port until it is told to stop."""
 
 import asyncio
+import contextlib
 import errno
 import logging
+import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 
 import uvicorn
 
@@ -21,6 +24,14 @@ QUESTIONS = {
     "support": "How long does a full descaling cycle take?",
     "clinic": "How long are complaint files kept?",
 }
+
+
+class Server(uvicorn.Server):
+    """uvicorn, but for its signals: it would end a clean stop by killing itself again."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 def serve(settings: ServiceSettings) -> int:
@@ -55,7 +66,9 @@ async def _serve(settings: ServiceSettings, listener: socket.socket) -> int:
         access_log=False,
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
     )
-    server = uvicorn.Server(config)
+    server = Server(config)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
     starting = asyncio.create_task(_start(service, server, listener))
     try:
         await server.serve(sockets=[listener])

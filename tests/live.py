@@ -46,7 +46,7 @@ class LiveService:
     @property
     def environment(self) -> dict[str, str]:
         return {
-            **os.environ,
+            **{k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"},
             "DSLM_PORT": str(self.port),
             "DSLM_ENGINE_PORT": str(self.engine_port),
             "DSLM_STORE": str(self.store),

@@ -63,9 +63,11 @@ class Retrieval:
             return []
         assert found.vector is not None
         embedder = await self._embedder(opened)
-        return await asyncio.to_thread(
+        quotes = await asyncio.to_thread(
             best_sentences, question, found.passages, embedder.embed_now, found.vector, QUOTES
         )
+        least = opened.release.retrieval.min_quote_score
+        return [quote for quote in quotes if quote.score >= least]
 
     async def _embedder(self, opened: OpenRelease) -> QuestionEmbedder:
         return await self._embedders.get(opened.release.embedder.settings)
