@@ -4,10 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from indexer.domain import Domain, load_domain
 from indexer.settings import Paths
 from tests.indexer.hash_embedder import HashEmbedder
+
+# A machine that trains beside the tests is slow, not wrong.
+settings.register_profile("indexer", deadline=None, max_examples=60, database=None)
+settings.load_profile("indexer")
 
 ROOT = Path(__file__).resolve().parents[2]
 

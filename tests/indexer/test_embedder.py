@@ -102,6 +102,15 @@ def test_a_vector_depends_on_its_text_alone(minilm: Embedder) -> None:
     assert np.array_equal(together, np.stack(alone[::-1]))
 
 
+@pytest.mark.parametrize("kind", ["bge", "gtr"])
+def test_padding_in_a_batch_does_not_reach_the_vectors(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    embedder = _open(request.getfixturevalue(kind))
+    padded = next(embedder._encode([_TEXTS]))
+    assert np.allclose(padded, embedder.embed_symmetric(_TEXTS), atol=1e-5)
+
+
 def test_other_weights_are_another_space(bge: Path, tmp_path: Path) -> None:
     other = write_bge(tmp_path / "bge-tiny-en-v1.5")
     same = _open(other).space

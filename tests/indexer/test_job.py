@@ -192,7 +192,7 @@ def test_a_job_killed_at_any_step_publishes_nothing_torn_and_can_be_resumed(
     undisturbed = _run(folder, Paths(tmp_path / "undisturbed")).snapshot
     code, steps = -9, 1
     while code == -9:
-        steps += 2
+        steps += 3
         copy = Paths(tmp_path / f"copy{steps}")
         shutil.copytree(paths.root, copy.root)
         code = _child(folder, copy, last_step=steps).returncode
