@@ -13,15 +13,14 @@ import orjson
 
 from adapters.base import BaseProfile
 from adapters.errors import BaseRefused
-from adapters.manifest import CARD_FILE, AdapterCard, read_pinned
 from adapters.registry import AdapterRegistry
 from adapters.release import AdapterChoice, Release, ReleaseStore
 from indexer.domain import Domain
 from indexer.errors import NotFound
 from indexer.job import IndexJob, IndexResult, Progress
 from indexer.settings import Paths
-from service.provision import register_adapters
 from service.settings import ServiceSettings
+from service.shipped import register_adapters, shipped_names
 
 Report = Callable[[Progress], None]
 
@@ -73,17 +72,13 @@ class Indexing:
         try:
             found = registry.get(domain.adapter)
         except NotFound:
-            if domain.adapter.partition("@")[0] not in self._shipped():
+            if domain.adapter.partition("@")[0] not in shipped_names(self._settings):
                 raise
             found = None
         if found and found.base.digest == base.digest:
             return found
         self._say(f"{domain.name}: answers without {domain.adapter}, which is for another base")
         return None
-
-    def _shipped(self) -> set[str]:
-        cards = self._settings.adapters.glob(f"*/{CARD_FILE}")
-        return {read_pinned(card, AdapterCard).name for card in cards}
 
     def _release(
         self,

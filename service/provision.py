@@ -2,20 +2,17 @@
 
 import asyncio
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from adapters.base import BaseProfile
-from adapters.manifest import CARD_FILE
 from adapters.registry import AdapterRegistry
 from adapters.release import ReleaseStore
 from indexer.domain import Domain, load_domains
-from indexer.errors import BadInput, DslmError
+from indexer.errors import DslmError
 from indexer.settings import Paths
 from service.bootstrap import job_environment
 from service.settings import ServiceSettings
-
-Say = Callable[[str], None]
+from service.shipped import Say, register_adapters
 
 
 async def provision(settings: ServiceSettings, base: BaseProfile, say: Say) -> None:
@@ -32,16 +29,6 @@ async def provision(settings: ServiceSettings, base: BaseProfile, say: Say) -> N
             _move(store, paths, domain, base, say)
     if missing:
         await _index(settings, missing, say)
-
-
-def register_adapters(settings: ServiceSettings, base: BaseProfile, say: Say) -> None:
-    """Add each adapter folder below `settings.adapters`; what is known already stays as it is."""
-    registry = AdapterRegistry(Paths(settings.store))
-    for card in sorted(settings.adapters.glob(f"*/{CARD_FILE}")):
-        try:
-            registry.add(card.parent, base=base, max_rank=settings.max_lora_rank)
-        except BadInput as error:
-            say(f"adapter {card.parent.name} is left out: {error}")
 
 
 def _move(store: ReleaseStore, paths: Paths, domain: Domain, base: BaseProfile, say: Say) -> None:
