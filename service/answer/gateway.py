@@ -91,6 +91,7 @@ class Gateway:
     async def _specialist(self, request: ChatRequest, opened: OpenRelease) -> Plan:
         mode = self._mode(request, opened)
         question = request.question()
+        self._check_length(question, request.limit() or opened.release.max_tokens)
         found = await self._retrieval.find(question, opened, request.dslm)
         self._telemetry.retrieval.labels(opened.release.domain).observe(found.seconds)
         plan = Plan(request, mode, opened, found)
@@ -133,12 +134,21 @@ class Gateway:
                 release.refusal,
             )
         except PromptTooLong as error:
-            raise ContextLengthExceeded(
-                f"This base's context is {self._context} tokens; {error.tokens} in the messages "
-                f"and {limit} for the answer do not fit",
-                "Shorten the question or lower max_tokens",
-                param="messages",
-            ) from error
+            raise self._too_long(error.tokens, limit) from error
+
+    def _check_length(self, question: str, limit: int) -> None:
+        """Refuse what can never fit before it is looked up; a text has no more tokens than bytes."""
+        room = self._context - limit
+        if len(question.encode()) > room and (tokens := self._tokens.count(question)) > room:
+            raise self._too_long(tokens, limit)
+
+    def _too_long(self, tokens: int, limit: int) -> ContextLengthExceeded:
+        return ContextLengthExceeded(
+            f"This base's context is {self._context} tokens; {tokens} in the messages "
+            f"and {limit} for the answer do not fit",
+            "Shorten the question or lower max_tokens",
+            param="messages",
+        )
 
     def _specialist_payload(
         self, plan: Plan, opened: OpenRelease, prompt: Prompt
@@ -230,6 +240,8 @@ def tidy(reply: dict[str, Any]) -> dict[str, Any]:
         }
         for key in [k for k, v in choice.items() if v is None and k != "logprobs"]:
             del choice[key]
+    usage = reply.get("usage") or {}
+    reply["usage"] = {key: value for key, value in usage.items() if value is not None}
     return {key: value for key, value in reply.items() if value is not None}
 
 
