@@ -137,7 +137,7 @@ class Gateway:
             raise self._too_long(error.tokens, limit) from error
 
     def _check_length(self, question: str, limit: int) -> None:
-        """Refuse what can never fit before it is looked up; a text has no more tokens than bytes."""
+        """Refuse what can never fit before it is looked up; tokens are no more than bytes."""
         room = self._context - limit
         if len(question.encode()) > room and (tokens := self._tokens.count(question)) > room:
             raise self._too_long(tokens, limit)
