@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import psutil  # type: ignore[import-untyped]  # published without types
+import psutil
 
 from eval.client import Client
 from indexer.errors import DslmError

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]  # published without types
+import psutil
 
 from deploy.demo.walk import (
     ask_each_domain,
