@@ -13,12 +13,13 @@ from deploy.demo.base.encoding import COPIED, SENTENCE_ID, Encoder, chat_text
 from deploy.demo.base.feed import Feed
 from deploy.demo.base.invent import Subject, disguise, load_facts, state
 from deploy.demo.base.labels import label_row
-from deploy.demo.base.makers import Case, Maker, Material, Size
+from deploy.demo.base.makers import Maker, Material
 from deploy.demo.base.network import Shape
-from deploy.demo.base.rows import REFUSAL, Row, render
+from deploy.demo.base.prepare import Options
+from deploy.demo.base.rows import REFUSAL, Case, Row, Size, render
 from deploy.demo.base.text import Overlap, sentences, stem
 from deploy.demo.base.vocabulary import train_tokenizer, with_chat_template
-from deploy.demo.train_base import Options, Run
+from deploy.demo.train_base import Run
 
 SIZE = Size(4, 12, turns=0.5)
 SHAPE = Shape(vocabulary=900, width=32, layers=4, heads=2, inner=48)

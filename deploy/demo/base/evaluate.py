@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -84,7 +84,7 @@ class Judge:
             return None
         selected = self.numbers.get(chosen[0], -1)
         same = [a == b for a, b in zip(wanted[1:], chosen[1:], strict=True)]
-        return Judged(selected, selected - 1 in item.gold, mean(same), all(same))
+        return Judged(selected, selected - 1 in item.gold, fmean(same), all(same))
 
     def label(self, item: Labelled) -> bool:
         """Whether exactly the right label is written."""
@@ -110,13 +110,13 @@ def measure(judge: Judge, pairs: Iterable[Pair], count: int, overlap: Overlap) -
     results = [judged for _, judged in answered]
     return {
         "n": len(results),
-        "sel": mean(judged.right for judged in results),
-        "word_overlap_sel": mean(_by_overlap(item, overlap) for item, _ in answered),
-        "tok": mean(judged.copied for judged in results),
-        "verbatim": mean(judged.verbatim for judged in results),
+        "sel": fmean(judged.right for judged in results),
+        "word_overlap_sel": fmean(_by_overlap(item, overlap) for item, _ in answered),
+        "tok": fmean(judged.copied for judged in results),
+        "verbatim": fmean(judged.verbatim for judged in results),
         "n_unanswerable": len(refused),
-        "refused_rightly": float(mean(judged.selected == 0 for judged in refused)),
-        "refused_wrongly": mean(judged.selected == 0 for judged in results),
+        "refused_rightly": fmean(judged.selected == 0 for judged in refused),
+        "refused_wrongly": fmean(judged.selected == 0 for judged in results),
         "too_long": skipped,
     }
 
@@ -152,8 +152,8 @@ def evaluate(folder: Path, data: Path, count: int, seed: int = 7, only: str = ""
             show(row_of(name, questions[name]))
     labels: dict[str, Figures] = {}
     for name, items in banking(data, random.Random(seed), count).items():
-        last = mean(bool(i.examples) and i.examples[-1][1] == i.label for i in items)
-        right = mean(judge.label(item) for item in items)
+        last = fmean(bool(i.examples) and i.examples[-1][1] == i.label for i in items)
+        right = fmean(judge.label(item) for item in items)
         labels[name] = {"n": len(items), "right": right, "label_of_last_example": last}
         show(f"| banking77, {name} | {len(items)} | {right:.2f} | {last:.2f} |")
     return {"questions": questions, "banking77": labels}

@@ -10,7 +10,7 @@ import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from deploy.demo.base.network import Shape
-from deploy.demo.base.vocabulary import BEGIN, END, PAD, load_tokenizer
+from deploy.demo.base.vocabulary import BEGIN, END, PAD, load_tokenizer, with_chat_template
 
 
 def configuration(shape: Shape, begin: int, end: int, pad: int) -> LlamaConfig:
@@ -36,9 +36,11 @@ def configuration(shape: Shape, begin: int, end: int, pad: int) -> LlamaConfig:
 def export(run: Path, target: Path) -> None:
     """Convert the run's last checkpoint; its output layer is the embedding."""
     state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
-    tokenizer = load_tokenizer(run / "tokenizer")
+    shape = Shape(**state["shape"])
+    trained = load_tokenizer(run / "tokenizer").backend_tokenizer
+    tokenizer = with_chat_template(trained, shape.context)
     begin, end, pad = tokenizer.convert_tokens_to_ids([BEGIN, END, PAD])
-    model = LlamaForCausalLM(configuration(Shape(**state["shape"]), begin, end, pad))
+    model = LlamaForCausalLM(configuration(shape, begin, end, pad))
     weights = {f"model.{name}": value for name, value in state["network"].items()}
     missing = model.load_state_dict(weights, strict=False)
     if set(missing.missing_keys) - {"lm_head.weight"} or missing.unexpected_keys:

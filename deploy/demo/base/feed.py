@@ -8,8 +8,8 @@ from torch.utils.data import Dataset
 
 from deploy.demo.base.encoding import Batch, Encoded, Encoder, collate
 from deploy.demo.base.labels import label_row
-from deploy.demo.base.makers import Maker, Material, Size
-from deploy.demo.base.rows import Row
+from deploy.demo.base.makers import Maker, Material
+from deploy.demo.base.rows import Row, Size
 
 POOL = 96
 
@@ -31,8 +31,8 @@ class Stage:
 # Few short sentences first: matching words is learned late, and faster where there is less to read.
 STAGES = (
     Stage(20, (Size(3, 6, 0.0),), 220, 0.0, 0.0, 0.05, drills=0.75, refused=0.08),
-    Stage(75, (Size(3, 8, 0.1),), 400, 0.12, 0.12, 0.15, drills=0.2, refused=0.12),
-    Stage(130, (Size(3, 14, 0.2),), 650, 0.17, 0.15, 0.17, drills=0.05, refused=0.2),
+    Stage(125, (Size(3, 8, 0.1),), 400, 0.12, 0.12, 0.13, drills=0.12, refused=0.12),
+    Stage(190, (Size(3, 14, 0.2),), 650, 0.15, 0.15, 0.15, drills=0.05, refused=0.2),
     Stage(10**9, (Size(4, 12), Size(8, 20), Size(8, 20), Size(16, 32)), 1400, 0.2, 0.17, 0.16),
 )
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.demo.base.corpus import Topic
-from deploy.demo.base.makers import Case, Maker, without
-from deploy.demo.base.rows import Message, Passages, flat, user
+from deploy.demo.base.makers import Maker
+from deploy.demo.base.rows import Case, Message, Passages, flat, user, without
 from deploy.demo.base.text import Overlap, sentences, stems
 
 

@@ -3,12 +3,23 @@
 import bisect
 import itertools
 import random
-from dataclasses import dataclass
 
 from deploy.demo.base.corpus import Answered, Corpus, Document
 from deploy.demo.base.invent import Fact, Subject, disguise, state
 from deploy.demo.base.questions import Asker, Synonyms
-from deploy.demo.base.rows import Message, Passages, Row, assistant, document_row, flat, user
+from deploy.demo.base.rows import (
+    Case,
+    Message,
+    Passages,
+    Row,
+    Size,
+    assistant,
+    document_row,
+    fitting,
+    flat,
+    user,
+    without,
+)
 from deploy.demo.base.text import Overlap
 from deploy.demo.base.vocabulary import MAX_ID
 
@@ -43,30 +54,6 @@ class Material:
             for item in self.documents
         )
         self.cumulative = list(itertools.accumulate(weights))
-
-
-@dataclass(frozen=True)
-class Case:
-    """A question about passages, the sentence that answers it, and others that also might.
-
-    ``wording`` is the question, if it differs, as the documents would word it.
-    """
-
-    question: str
-    passages: Passages
-    gold: str | None
-    alike: tuple[str, ...] = ()
-    reworded: bool = False
-    wording: str = ""
-
-
-@dataclass(frozen=True)
-class Size:
-    """How large the rows of a stage are."""
-
-    least: int
-    most: int
-    turns: float = 0.25
 
 
 class Maker:
@@ -254,20 +241,3 @@ class Maker:
             mark = f"[{rng.randint(1, MAX_ID)}] " if cited else ""
             turns += [user(asked), assistant(mark + answer)]
         return turns
-
-
-def without(passages: Passages, dropped: list[str]) -> Passages:
-    """The passages less some sentences; none is left empty."""
-    left = [[text for text in passage if text not in dropped] for passage in passages]
-    return [passage for passage in left if passage]
-
-
-def fitting(passages: Passages, gold: str | None) -> Passages:
-    """As many passages as there are numbers for their sentences, the answer's among them."""
-    kept = list(passages)
-    while len(flat(kept)) > MAX_ID:
-        spare = [i for i, passage in enumerate(kept) if gold not in passage]
-        if not spare:
-            return []
-        del kept[spare[-1]]
-    return kept

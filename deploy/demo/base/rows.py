@@ -27,6 +27,30 @@ class Row:
     unjudged: frozenset[int] = frozenset()
 
 
+@dataclass(frozen=True)
+class Case:
+    """A question about passages, the sentence that answers it, and others that also might.
+
+    ``wording`` is the question, if it differs, as the documents would word it.
+    """
+
+    question: str
+    passages: Passages
+    gold: str | None
+    alike: tuple[str, ...] = ()
+    reworded: bool = False
+    wording: str = ""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the rows of a stage are."""
+
+    least: int
+    most: int
+    turns: float = 0.25
+
+
 def user(content: str) -> Message:
     """A user's turn."""
     return {"role": "user", "content": content}
@@ -40,6 +64,23 @@ def assistant(content: str) -> Message:
 def flat(passages: Passages) -> list[str]:
     """All sentences in reading order."""
     return [sentence for passage in passages for sentence in passage]
+
+
+def without(passages: Passages, dropped: list[str]) -> Passages:
+    """The passages less some sentences; none is left empty."""
+    left = [[text for text in passage if text not in dropped] for passage in passages]
+    return [passage for passage in left if passage]
+
+
+def fitting(passages: Passages, gold: str | None) -> Passages:
+    """As many passages as there are numbers for their sentences, the answer's among them."""
+    kept = list(passages)
+    while len(flat(kept)) > MAX_ID:
+        spare = [i for i, passage in enumerate(kept) if gold not in passage]
+        if not spare:
+            return []
+        del kept[spare[-1]]
+    return kept
 
 
 def render(question: str, passages: Passages, numbers: Sequence[int]) -> str:
