@@ -6,8 +6,10 @@ normalising happen in float32; bfloat16 weights are used where the processor mul
 
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +34,7 @@ _GPU_BATCH_TOKENS = 16_384
 
 
 class Embedder:
-    """A loaded embedding model; one forward pass at a time, from any thread.
+    """A loaded embedding model, for any number of threads.
 
     `fingerprint` names everything that decides a vector's bits; `space` only what decides whether
     vectors can be compared: an index made with bf16 on one machine serves fp32 questions.
@@ -41,6 +43,8 @@ class Embedder:
     def __init__(self, settings: EmbedderSettings, device: str | None = None) -> None:
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = _choose_dtype(settings, self.device)
+        if self.device == "cpu":
+            torch.set_num_threads(1)  # for each of our threads: many small texts, not one large
         self._encoder = _load(settings.name, self.device, _DTYPES[self.dtype])
         self._lock = threading.Lock()
         family = family_of(settings.name)
@@ -91,21 +95,29 @@ class Embedder:
         return result
 
     def _encode(self, batches: list[list[str]]) -> Iterator[Vectors]:
-        for batch in batches:
-            with self._lock, torch.inference_mode():
-                features = self._encoder.preprocess(batch)
-                features = {
-                    key: value.to(self.device) if isinstance(value, torch.Tensor) else value
-                    for key, value in features.items()
-                }
-                first, *rest = self._encoder
-                features = first(features)
-                features["token_embeddings"] = features["token_embeddings"].float()
-                for module in rest:
-                    features = module(features)
-                pooled = features["sentence_embedding"].float()
-                vectors = torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy()
-            yield _checked(vectors)
+        """Several at a time on a CPU, where one small text cannot keep two cores busy."""
+        if len(batches) == 1 or self.device != "cpu":
+            yield from map(self._forward, batches)
+            return
+        with ThreadPoolExecutor(_cores()) as threads:
+            yield from threads.map(self._forward, batches)
+
+    def _forward(self, batch: list[str]) -> Vectors:
+        with torch.inference_mode():
+            with self._lock:  # the tokenizer's padding is a state that threads would share
+                prepared = self._encoder.preprocess(batch)
+            features = {
+                key: value.to(self.device) if isinstance(value, torch.Tensor) else value
+                for key, value in prepared.items()
+            }
+            first, *rest = self._encoder
+            features = first(features)
+            features["token_embeddings"] = features["token_embeddings"].float()
+            for module in rest:
+                features = module(features)
+            pooled = features["sentence_embedding"].float()
+            vectors = torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy()
+        return _checked(vectors)
 
     def _room(self) -> int:
         limit = self._encoder.max_seq_length or 512
@@ -121,6 +133,11 @@ class Embedder:
         versions = json.dumps(library_versions(), sort_keys=True)
         digest = self._digest(self.space, self.dtype, self.device, versions)
         return f"{Path(name).name}/{self.dtype}/{self.pooling}/{self.dimension}/{digest}"
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _choose_dtype(settings: EmbedderSettings, device: str) -> str:
