@@ -21,7 +21,7 @@ from eval.heldout import Outcome
 from eval.labels import LabelScore, LabelSettings
 from eval.progress import say
 from eval.questions import read_all_questions
-from eval.report import Grid, heldout_grid, label_grid, show, write_card
+from eval.report import Grid, heldout_grid, label_grid, read_card, show, write_card
 from eval.running import ROOT, Running, running_service, wait_ready
 from indexer.errors import BadInput, DslmError
 
@@ -94,6 +94,7 @@ def demo(
     Example: python -m eval demo --data banking77
     """
     settings = LabelSettings(rows=rows, seed=seed)
+    read_card(card)  # minutes of measuring are not to end in a card that cannot be written
     with _service(url) as address:
         outcomes = asyncio.run(_heldout(address, domains, parallel))
         scores = asyncio.run(_labels(address, folder, settings, parallel)) if folder else []

@@ -13,6 +13,7 @@ from eval.stats import Share
 from indexer.errors import BadInput
 
 START, END = "<!-- heldout:start -->", "<!-- heldout:end -->"
+SECTION = "## Measured on the example domains"
 AIM = "aim"
 # Of the demonstration base on documents it never saw; a column without an aim has none.
 AIMS = (AIM, "", "-", "-", "0.72 or more", "-", "0.995 or more", "0.85 or more", "0.05 or less")
@@ -83,15 +84,22 @@ def markdown(grid: Grid) -> str:
     return f"**{grid.title}**\n\n{body}\n"
 
 
-def write_card(card: Path, grids: Sequence[Grid], note: str) -> None:
-    """Replace what stands between the card's markers. BadInput if it has none."""
+def read_card(card: Path) -> str:
+    """The card, with a section for the tables at its end if it has none yet."""
     try:
         text = card.read_text(encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"{card} cannot be read: {error.strerror}", "Check --card") from error
-    before, start, rest = text.partition(START)
-    _, end, after = rest.partition(END)
-    if not start or not end:
-        raise BadInput(f"{card} lacks {START} and {END}", "Put both where the tables belong")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{card} cannot be read: {error}", "Check --card") from error
+    if START not in text and END not in text:
+        return f"{text.rstrip()}\n\n{SECTION}\n{START}\n{END}\n"
+    if text.find(END) < text.find(START) or START not in text:
+        raise BadInput(f"{card} lacks {START} before {END}", "Put both where the tables belong")
+    return text
+
+
+def write_card(card: Path, grids: Sequence[Grid], note: str) -> None:
+    """Replace what stands between the card's markers."""
+    before, _, rest = read_card(card).partition(START)
+    _, _, after = rest.partition(END)
     body = "\n".join([note + "\n", *(markdown(grid) for grid in grids)])
     card.write_text(f"{before}{START}\n{body}{END}{after}", encoding="utf-8")

@@ -56,8 +56,17 @@ def test_only_what_stands_between_the_markers_is_replaced(tmp_path: Path) -> Non
     assert text.count("| 1 | 2 |") == 1
 
 
-@pytest.mark.parametrize("text", ["no markers", START, f"{END} {START}"])
-def test_a_card_without_markers_is_refused_and_kept(tmp_path: Path, text: str) -> None:
+def test_a_card_without_markers_gets_a_section_at_its_end(tmp_path: Path) -> None:
+    card = tmp_path / "CARD.md"
+    card.write_text("# A card\n\nWords.\n", encoding="utf-8")
+    write_card(card, [GRID], "Measured today.")
+    text = card.read_text(encoding="utf-8")
+    assert text.startswith("# A card\n\nWords.\n\n## ")
+    assert text.index(START) < text.index("| 1 | 2 |") < text.index(END)
+
+
+@pytest.mark.parametrize("text", [START, END, f"{END} {START}"])
+def test_a_card_with_half_its_markers_is_refused_and_kept(tmp_path: Path, text: str) -> None:
     card = tmp_path / "CARD.md"
     card.write_text(text, encoding="utf-8")
     with pytest.raises(BadInput, match="lacks"):
