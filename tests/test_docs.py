@@ -75,9 +75,10 @@ def subclasses(kind: type[DslmError]) -> set[type[DslmError]]:
 ERRORS = {DidNotStart, *subclasses(DslmError)}
 
 
-def row(name: str) -> str:
-    """The table row whose first cell names it."""
-    rows = [line for line in README.splitlines() if line.startswith("|") and f"`{name}`" in line]
+def row(name: str, section: str = "") -> str:
+    """The table row of a section (or of the whole README) that names it."""
+    text = README.partition(f"\n## {section}\n")[2].partition("\n## ")[0] if section else README
+    rows = [line for line in text.splitlines() if line.startswith("|") and f"`{name}`" in line]
     assert rows, f"{name} is in no table of the README"
     return rows[0]
 
@@ -126,7 +127,7 @@ def test_the_readme_names_no_setting_that_does_not_exist() -> None:
 def test_every_domain_setting_is_in_the_readme_with_its_default(key: str, field: FieldInfo) -> None:
     shown = "the folder's" if field.is_required() else f"`{json.dumps(field.default)}`"
     shown = {"`null`": "none", '`""`': "empty"}.get(shown, shown)
-    assert row(key).split(" | ")[1] == shown
+    assert row(key, "Settings of a domain").split(" | ")[1] == shown
 
 
 def test_the_readme_names_no_domain_setting_that_does_not_exist() -> None:
