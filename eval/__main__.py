@@ -22,7 +22,7 @@ from eval.labels import LabelScore, LabelSettings
 from eval.progress import say
 from eval.questions import read_all_questions
 from eval.report import Grid, heldout_grid, label_grid, read_card, show, write_card
-from eval.running import ROOT, Running, running_service, wait_ready
+from eval.running import ROOT, Running, end_like_ctrl_c, running_service, wait_ready
 from indexer.errors import BadInput, DslmError
 
 URL = "http://127.0.0.1:8080"
@@ -109,6 +109,7 @@ def demo(
 
 def main() -> None:
     """Exit code: the error's own; 0 if all was measured, whatever the numbers are."""
+    end_like_ctrl_c()
     try:
         app()
     except DslmError as error:

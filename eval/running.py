@@ -53,6 +53,11 @@ def free_port() -> int:
     return port
 
 
+def end_like_ctrl_c() -> None:
+    """Let SIGTERM unwind the program as Ctrl-C does: what it started is stopped on the way out."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 @contextmanager
 def running_service(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Running]:
     """`dslm serve` with its store and log under `folder`; `settings` are DSLM_* variables."""

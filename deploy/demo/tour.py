@@ -21,7 +21,7 @@ from deploy.demo.walk import (
     swap_under_a_stream,
 )
 from eval.client import Client
-from eval.running import ROOT, Running, left_behind, running_service, wait_ready
+from eval.running import ROOT, Running, end_like_ctrl_c, left_behind, running_service, wait_ready
 from indexer.errors import DslmError
 
 DOMAINS = ROOT / "deploy" / "demo" / "domains"
@@ -30,6 +30,7 @@ GRACE_SECONDS = 10.0
 
 def main() -> int:
     """The whole tour."""
+    end_like_ctrl_c()
     began = time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="dslm-tour-") as folder:

@@ -16,7 +16,7 @@ from eval.bench.swap import SwapSettings, Timing
 from eval.client import Client
 from eval.progress import say
 from eval.report import Grid, show
-from eval.running import ROOT, running_service, wait_ready
+from eval.running import ROOT, end_like_ctrl_c, running_service, wait_ready
 from indexer.errors import BadInput, DslmError
 
 ADAPTERS = ROOT / "deploy" / "demo" / "adapters"
@@ -72,6 +72,7 @@ def swap(
 
 def main() -> None:
     """Exit code: the error's own; 0 if all was measured."""
+    end_like_ctrl_c()
     try:
         app()
     except DslmError as error:

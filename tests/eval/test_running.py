@@ -1,8 +1,8 @@
 """Owning processes: they end with the block, and what they leave is found."""
 
-import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,17 +24,39 @@ def test_a_process_that_carries_the_mark_is_found_while_it_lives(tmp_path: Path)
     store = tmp_path / "store"
     with running_process(SLEEP, tmp_path / "log", {"DSLM_STORE": str(store)}) as process:
         # The mark is in the environment only once the child's own program runs.
-        wait_for(lambda: "up" in (tmp_path / "log").read_text(encoding="utf-8"))
+        wait_for(lambda: "up" in read(tmp_path / "log"))
         assert [p.pid for p in left_behind(store)] == [process.pid]
     assert left_behind(store) == []
+
+
+def test_sigterm_stops_what_was_started(tmp_path: Path) -> None:
+    script = f"""
+import time
+from pathlib import Path
+from eval.running import end_like_ctrl_c, running_process
+end_like_ctrl_c()
+with running_process({SLEEP!r}, Path({str(tmp_path / "child")!r}), {{}}) as process:
+    print(process.pid, flush=True)
+    time.sleep(60)
+"""
+    store, log = tmp_path / "store", tmp_path / "log"
+    with running_process([sys.executable, "-c", script], log, {"DSLM_STORE": str(store)}) as owner:
+        wait_for(lambda: "up" in read(tmp_path / "child"))
+        assert len(left_behind(store)) == 2
+        owner.terminate()
+        owner.wait()
+    assert left_behind(store) == []
+
+
+def read(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.exists() else ""
 
 
 def wait_for(happened: Callable[[], bool]) -> None:
     for _ in range(500):
         if happened():
             return
-        os.sched_yield()
-        signal.sigtimedwait([], 0.01)
+        time.sleep(0.01)
     raise AssertionError("it did not happen within five seconds")
 
 
