@@ -22,6 +22,7 @@ class Outcome:
 
     question: Question
     mode: str
+    retrieved: int
     found: bool
     cited: bool
     first: bool
@@ -38,10 +39,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """One row of the table: a mode in one domain, or over all of them."""
+    """One row of the table: a mode in one domain, or over all; `retrieved`: most passages."""
 
     mode: str
     domain: str
+    retrieved: int
     recall: Share
     cited: Share
     first: Share
@@ -78,6 +80,7 @@ def score(question: Question, mode: str, answer: Answer) -> Outcome:
     return Outcome(
         question=question,
         mode=mode,
+        retrieved=len(passages),
         found=question.document in passages[:RECALL_AT],
         cited=wanted in quotes,
         first=wanted in quotes[:1],
@@ -101,6 +104,7 @@ def tally(outcomes: Iterable[Outcome], mode: str, domain: str) -> Tally:
     return Tally(
         mode=mode,
         domain=domain,
+        retrieved=max((o.retrieved for o in chosen), default=0),
         recall=Share.of(o.found for o in answerable),
         cited=Share.of(o.cited for o in answerable),
         first=Share.of(o.first for o in answerable),

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from eval.heldout import EVERY_DOMAIN, Tally
+from eval.heldout import EVERY_DOMAIN, RECALL_AT, Tally
 from eval.labels import COPIED, NEAREST, RANDOM, LabelScore
 from eval.stats import Share
 from indexer.errors import BadInput
@@ -30,10 +30,12 @@ class Grid:
 
 def heldout_grid(tallies: Sequence[Tally]) -> Grid:
     """Domains as counts, all domains with 95 % intervals, then the aims."""
+    # A domain that retrieves four passages has no recall at five.
+    depth = min(RECALL_AT, max((tally.retrieved for tally in tallies), default=RECALL_AT))
     head = (
         "mode",
         "domain",
-        "recall@5",
+        f"recall@{depth}",
         "right sentence cited",
         "cited first",
         "right and copied exactly",

@@ -15,9 +15,9 @@ from indexer.errors import BadInput
 GRID = Grid("A title", ("one", "two"), (("1", "2"),))
 
 
-def row(domain: str) -> Tally:
+def row(domain: str, retrieved: int = 5) -> Tally:
     shares = [Share(n, 20) for n in (20, 19, 18, 18, 17, 16, 1)]
-    return Tally("generate", domain, *shares)
+    return Tally("generate", domain, retrieved, *shares)
 
 
 def test_domains_are_counted_and_the_whole_has_intervals_and_aims() -> None:
@@ -26,6 +26,11 @@ def test_domains_are_counted_and_the_whole_has_intervals_and_aims() -> None:
     assert whole[3] == "0.95 (19/20; 0.76 to 0.99)"
     assert aims[0] == "aim"
     assert len(one) == len(whole) == len(aims) == len(heldout_grid([]).head)
+
+
+@pytest.mark.parametrize(("retrieved", "name"), [(4, "recall@4"), (5, "recall@5"), (8, "recall@5")])
+def test_recall_is_named_by_what_was_retrieved(retrieved: int, name: str) -> None:
+    assert heldout_grid([row("all", retrieved)]).head[2] == name
 
 
 def test_labels_have_their_aims_beside() -> None:
