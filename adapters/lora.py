@@ -171,3 +171,4 @@ def save(learner: Learner, path: Path) -> None:
     }
     with store_errors(path):
         save_file(saved, path, metadata={"format": "pt"})
+        path.chmod(0o644)  # safetensors writes for its owner only

@@ -96,6 +96,11 @@ def test_nothing_of_this_machine_is_written(settings: TrainSettings, tmp_path: P
         assert str(tmp_path).encode() not in content, name
 
 
+def test_every_user_may_read_what_it_writes(settings: TrainSettings) -> None:
+    folder = train_adapter(settings)
+    assert {path.stat().st_mode & 0o444 for path in (folder, *folder.iterdir())} == {0o444}
+
+
 def test_progress_is_told_after_every_step(settings: TrainSettings) -> None:
     told: list[Progress] = []
     train_adapter(settings, told.append)
