@@ -100,12 +100,13 @@ def index(
 @app.command(epilog=examples('search support "How often should I descale?"'))
 def search(domain: DomainName, question: Question) -> None:
     """Show what a question finds in the live snapshot, with scores; no engine is needed."""
-    from indexer.embedder import Embedder
+    place = workplace(read_settings())
+    release = live_release(place, domain)
+
+    from indexer.embedder import Embedder  # takes seconds, so that it waits for a release
     from indexer.retriever import Retriever
     from indexer.snapshot import open_snapshot
 
-    place = workplace(read_settings())
-    release = live_release(place, domain)
     wanted, embedder = release.retrieval, Embedder(release.embedder.settings)
     folder = place.paths.snapshot(release.domain, release.snapshot)
     with contextlib.closing(Retriever(open_snapshot(folder))) as retriever:
