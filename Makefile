@@ -23,7 +23,7 @@ help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "make %-10s%s\n", $$1, $$2}'
 
 setup: ## install everything into .venv (does nothing when done); PROFILE=gpu|cpu forces one
-	@$(or $(PYTHON),python3) deploy/setup/setup.py --profile $(PROFILE)
+	@$(or $(PYTHON),python3) -m deploy.setup.setup --profile $(PROFILE)
 
 serve: setup ## index the example domains and answer on http://127.0.0.1:8080
 	@$(BIN)/dslm serve
@@ -35,7 +35,7 @@ check: setup ## format, lint, types, imports, budgets, then the tests
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python deploy/checks/budget.py
+	@$(BIN)/python -m deploy.checks.budget
 	@$(BIN)/python -m pytest
 
 format: setup ## put the code into the house's form
@@ -56,7 +56,7 @@ docs: setup ## write the tree in README.md anew
 	@$(BIN)/python -m deploy.checks.tree
 
 lock: setup ## write deploy/setup/requirements-cpu.txt anew from what .venv holds
-	@$(BIN)/python deploy/setup/lock.py
+	@$(BIN)/python -m deploy.setup.lock
 
 clean: ## remove .venv, the store and every cache
 	rm -rf .venv store .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

