@@ -59,5 +59,5 @@ lock: setup ## write deploy/setup/requirements-cpu.txt anew from what .venv hold
 	@$(BIN)/python -m deploy.setup.lock
 
 clean: ## remove .venv, the store and every cache
-	rm -rf .venv store .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv.lock store .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

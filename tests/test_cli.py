@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+DEMO = Path(__file__).resolve().parent.parent / "deploy" / "demo"
 HEAVY = {"torch", "faiss", "transformers", "sentence_transformers", "peft", "fastapi", "pydantic"}
 KETTLE = "# The kettle\n\nThe kettle holds 1.7 litres. It boils in four minutes.\n"
 SOLVED = [("How big is the pot?", "It holds two litres."), ("Is it loud?", "No, it is not.")]
@@ -181,6 +183,26 @@ def test_releases_are_activated_and_rolled_back(home: Home) -> None:
     missing = home.run("release", "activate", "kitchen", "9")
     assert (missing.returncode, missing.stdout) == (4, "")
     assert "kitchen has no release 9. Its releases: 1 to 2" in missing.stderr
+
+
+def test_with_another_base_a_domain_answers_without_its_shipped_adapter(home: Home) -> None:
+    other = home.root / "base"
+    shutil.copytree(DEMO / "model", other)
+    with (other / "chat_template.jinja").open("a", encoding="utf-8") as template:
+        template.write("{# another #}")
+    home.write_domain("garden", 'adapter = "support-style@1"\n')
+    done = home.run("index", "garden", DSLM_BASE=str(other))
+    assert done.returncode == 0, done.stderr
+    assert "garden: answers without support-style@1, which is for another base" in done.stdout
+    assert "no adapter" in home.run("release", "list", "garden").stdout
+
+
+def test_a_shipped_adapter_can_be_added_and_is_the_same_when_added_again(home: Home) -> None:
+    folder = str(DEMO / "adapters" / "support-style-v1")
+    done = home.run("adapters", "add", folder)
+    assert done.stdout.startswith("support-style@1 "), done.stderr
+    assert home.run("adapters", "add", folder).stdout == done.stdout
+    assert len(home.run("adapters", "list").stdout.splitlines()) == 1
 
 
 def test_what_is_no_adapter_is_refused_and_not_stored(home: Home) -> None:
