@@ -51,6 +51,7 @@ async def _starlettes(request: Request, error: Exception) -> Response:
     wrapped = UnknownName(message) if error.status_code == 404 else InvalidRequest(message)
     response = error_response(wrapped)
     response.status_code = error.status_code
+    response.headers.update(error.headers or {})
     return response
 
 

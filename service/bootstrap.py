@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from adapters.base import BaseProfile
 from adapters.registry import AdapterRegistry
@@ -54,9 +55,11 @@ class Service:
             yield
         finally:
             await self.jobs.close()
-            for task in tasks[::-1]:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            tasks[1].cancel()
+            await asyncio.wait(tasks[1:])
+            await self.releases.close()
+            tasks[0].cancel()
+            await asyncio.wait(tasks[:1])
             self.embedders.close()
             await self.engine.close()
 
@@ -109,12 +112,14 @@ def build(settings: ServiceSettings, host: EngineHost | None = None) -> Service:
 
 
 def job_environment(settings: ServiceSettings) -> dict[str, str]:
-    """A job sees the same store, domains and base as the service."""
+    """A job sees the same store, domains, adapters and base as the service, wherever it runs."""
+    base = Path(settings.base).expanduser()
     return {
         **os.environ,
         "DSLM_STORE": str(settings.store.resolve()),
         "DSLM_DOMAINS": str(settings.domains.resolve()),
-        "DSLM_BASE": settings.base,
+        "DSLM_ADAPTERS": str(settings.adapters.resolve()),
+        "DSLM_BASE": str(base.resolve()) if base.exists() else settings.base,
     }
 
 

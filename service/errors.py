@@ -38,6 +38,19 @@ class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
 
 
+class TooLarge(InvalidRequest):
+    """The body exceeds what the service reads."""
+
+    status = 413
+
+
+class Conflict(InvalidRequest):
+    """Something else is under way that this would disturb."""
+
+    status = 409
+    code = "conflict"
+
+
 class UnknownName(InvalidRequest):
     """No domain, release, job or document of that name."""
 

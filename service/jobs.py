@@ -1,6 +1,7 @@
 """Indexing jobs: one child process each, so that a job can neither block nor crash the service."""
 
 import asyncio
+import logging
 import sys
 import time
 import uuid
@@ -10,10 +11,12 @@ from typing import Any, Literal
 
 import orjson
 
-from service.errors import InvalidRequest, UnknownName
+from service.errors import Conflict, UnknownName
 
 KEPT_JOBS = 100
 KEPT_LINES = 20
+LONGEST_LINE = 16 * 2**20
+log = logging.getLogger("dslm.jobs")
 COMMAND = (sys.executable, "-m", "dslm", "index", "--json")
 
 
@@ -67,7 +70,7 @@ class Jobs:
         """Begin to index `domain`; refuse while a job of the same domain runs."""
         running = [j for j in self._jobs.values() if j.domain == domain and j.status == "running"]
         if running:
-            raise InvalidRequest(
+            raise Conflict(
                 f"The domain '{domain}' is being indexed by {running[0].id}", "Wait for its end"
             )
         job = Job(domain)
@@ -86,6 +89,17 @@ class Jobs:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self, job: Job) -> None:
+        try:
+            code, last_words = await self._child(job)
+            await self._after(job.domain)
+            job.error = None if code == 0 else last_words or f"exit code {code}"
+        except Exception as error:  # a job that is not told as ended would lock its domain
+            log.exception("the job %s failed", job.id)
+            job.error = str(error) or repr(error)
+        job.status = "failed" if job.error else "succeeded"
+
+    async def _child(self, job: Job) -> tuple[int, str]:
+        """Run it to its end: its exit code and the last it said on stderr."""
         child = await asyncio.create_subprocess_exec(
             *self._command,
             job.domain,
@@ -93,6 +107,7 @@ class Jobs:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=dict(self._environment),
+            limit=LONGEST_LINE,
         )
         try:
             assert child.stdout is not None
@@ -100,15 +115,12 @@ class Jobs:
             said = asyncio.ensure_future(child.stderr.read())
             async for line in child.stdout:
                 _take(job, line)
-            code = await child.wait()
             last = (await said).decode(errors="replace").strip().splitlines()[-KEPT_LINES:]
-            job.error = None if code == 0 else "\n".join(last) or f"exit code {code}"
-            job.status = "succeeded" if code == 0 else "failed"
+            return await child.wait(), "\n".join(last)
         finally:
             if child.returncode is None:
                 child.terminate()
                 await child.wait()
-        await self._after(job.domain)
 
 
 def _take(job: Job, line: bytes) -> None:

@@ -19,6 +19,7 @@ from service.provision import provision
 from service.settings import ServiceSettings
 
 log = logging.getLogger("dslm")
+BACKLOG = 2048
 QUESTIONS = {
     "legal": "How long does a final written warning stay on my file?",
     "support": "How long does a full descaling cycle take?",
@@ -48,6 +49,7 @@ def bind(settings: ServiceSettings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         where = f"{settings.host}:{settings.port}"

@@ -41,7 +41,7 @@ class ServiceSettings(BaseSettings):
     ] = 5
     max_loras: Annotated[int, Field(ge=1, description="adapters in one engine batch")] = 4
     max_cpu_loras: Annotated[int, Field(ge=1, description="adapters registered at once")] = 16
-    max_lora_rank: Annotated[int, Field(ge=1, description="largest adapter rank")] = 16
+    max_lora_rank: Annotated[int, Field(ge=1, le=512, description="largest adapter rank")] = 16
     max_model_len: Annotated[int, Field(ge=0, description="context in tokens; 0: the base's")] = 0
     gpu_memory: Annotated[
         float, Field(gt=0, lt=1, description="share of the GPU's memory for the engine")

@@ -17,13 +17,13 @@ class Citations:
     refused: bool = False
 
 
-def cite(text: str, sources: Sequence[Source], domain: str, refusal: str) -> Citations:
-    """Annotate `text`. A marker without a source gets no annotation: it is told as unknown."""
+def cite(text: str, sources: Sequence[Source], release: str, refusal: str) -> Citations:
+    """Annotate `text`, said by `release` (`domain@N`); a marker without a source is unknown."""
     by_id = {source.id: source for source in sources}
     found = parse_citations(text)
     return Citations(
         annotations=[
-            annotation(by_id[number], start, end, text, domain)
+            annotation(by_id[number], start, end, text, release)
             for number, start, end in found
             if number in by_id
         ],
@@ -37,13 +37,14 @@ def is_refusal(text: str, refusal: str) -> bool:
     return text.strip().removeprefix(f"[{REFUSAL_ID}]").strip() == refusal
 
 
-def annotation(source: Source, start: int, end: int, text: str, domain: str) -> dict[str, Any]:
+def annotation(source: Source, start: int, end: int, text: str, release: str) -> dict[str, Any]:
     """OpenAI's `url_citation` with the span besides: `text[start:end]` of the document is `quote`.
 
     `exact`: the quote stands word for word right behind its marker.
     """
     passage = source.passage
-    path = f"/v1/domains/{percent(domain)}/documents/{percent(passage.document)}"
+    # The release's own documents: after the next index the span may hold other words.
+    path = f"/v1/domains/{release}/documents/{percent(passage.document)}"
     return {
         "type": "url_citation",
         "url_citation": {

@@ -8,6 +8,7 @@ from adapters.errors import PromptTooLong
 from adapters.prompt import REFUSAL_ID, Prompt, Source, compose
 from indexer.quoting import Quote
 from service.answer import local
+from service.answer.checks import Checks, refuse_what_the_mode_cannot
 from service.answer.citations import Citations, annotation, cite, merged
 from service.answer.plan import LocalAnswer, Plan
 from service.answer.relay import Relay
@@ -18,8 +19,10 @@ from service.answer.tokens import TokenCounter
 from service.engines.command import BASE_NAME
 from service.engines.engine import Engine
 from service.engines.supervisor import EngineSupervisor
-from service.errors import ContextLengthExceeded, InvalidRequest, Unavailable
+from service.errors import ContextLengthExceeded, Unavailable
 from service.telemetry import Telemetry
+
+STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 
 
 class Gateway:
@@ -41,7 +44,12 @@ class Gateway:
         self._supervisor = supervisor
         self._tokens = tokens
         self._context = context
+        self._checks = Checks(tokens, context)
         self._telemetry = telemetry
+
+    def serves(self, name: str) -> bool:
+        """Is this the base, or a domain?"""
+        return name == BASE_NAME or name in self._releases.domains
 
     async def plan(self, request: ChatRequest) -> Plan:
         """Decide everything before the engine is asked; `finish` must follow."""
@@ -73,26 +81,35 @@ class Gateway:
         if plan.opened:
             reply["dslm"] = plan.describe(merged(cited))
         plan.usage = reply.get("usage") or {}
-        return tidy(reply)
+        return local.tidy(reply)
 
     async def stream(self, plan: Plan) -> Callable[[], AsyncIterator[bytes]]:
         """Server-sent events. The engine has accepted the request once this returns."""
         if plan.local:
             said, request = plan.local, plan.request
             about = plan.describe({"refused": said.refused})
-            usage = bool(request.stream_options and request.stream_options.include_usage)
-            whole = local.stream(request.model, said.text, said.annotations, about, usage)
+            whole = local.stream(
+                request.model, said.text, said.annotations, about, request.wants_usage()
+            )
             return lambda: _once(whole)
-        plan.stream = await self._engine.open({**plan.payload, **_streamed(plan.request)})
+        plan.stream = await self._engine.open({**plan.payload, **STREAMED})
         name, public = plan.payload["model"], plan.request.model
-        plan.relay = Relay(plan.stream, name, public, lambda _, text: self._ending(plan, text))
+        plan.relay = Relay(
+            plan.stream,
+            name,
+            public,
+            lambda _, text: self._ending(plan, text),
+            show_usage=plan.request.wants_usage(),
+        )
         return plan.relay.body
 
     async def _specialist(self, request: ChatRequest, opened: OpenRelease) -> Plan:
         mode = self._mode(request, opened)
         question = request.question()
-        self._check_length(question, request.limit() or opened.release.max_tokens)
-        found = await self._retrieval.find(question, opened, request.dslm)
+        refuse_what_the_mode_cannot(request, mode)
+        limit = request.limit() or opened.release.max_tokens
+        await asyncio.to_thread(self._checks.check, request, limit)
+        found = self._checks.clean(await self._retrieval.find(question, opened, request.dslm))
         self._telemetry.retrieval.labels(opened.release.domain).observe(found.seconds)
         plan = Plan(request, mode, opened, found)
         wants_passages = request.dslm.passages and opened.release.retrieval.passages
@@ -122,7 +139,7 @@ class Gateway:
         release = opened.release
         limit = request.limit() or release.max_tokens
         try:
-            return compose(
+            prompt = compose(
                 release.prompt_format,
                 request.conversation(),
                 found.passages,
@@ -134,33 +151,23 @@ class Gateway:
                 release.refusal,
             )
         except PromptTooLong as error:
-            raise self._too_long(error.tokens, limit) from error
-
-    def _check_length(self, question: str, limit: int) -> None:
-        """Refuse what can never fit before it is looked up; tokens are no more than bytes."""
-        room = self._context - limit
-        if len(question.encode()) > room and (tokens := self._tokens.count(question)) > room:
-            raise self._too_long(tokens, limit)
-
-    def _too_long(self, tokens: int, limit: int) -> ContextLengthExceeded:
-        return ContextLengthExceeded(
-            f"This base's context is {self._context} tokens; {tokens} in the messages "
-            f"and {limit} for the answer do not fit",
-            "Shorten the question or lower max_tokens",
-            param="messages",
-        )
+            raise self._checks.too_long(error.tokens, limit) from error
+        if found.passages and not prompt.sources:
+            raise self._checks.too_long(self._tokens.count(request.question()), limit)
+        return prompt
 
     def _specialist_payload(
         self, plan: Plan, opened: OpenRelease, prompt: Prompt
     ) -> dict[str, Any]:
         request = plan.request
-        adapter = opened.engine_name if request.dslm.adapter else None
-        payload = self._payload(request, adapter or BASE_NAME)
+        name = BASE_NAME
+        if opened.adapter and request.dslm.adapter:
+            name = opened.adapter.engine_name()
+        payload = self._payload(request, name)
         payload["messages"] = list(prompt.messages)
         payload["max_tokens"] = request.limit() or opened.release.max_tokens
         payload.setdefault("temperature", 0.0)
         if plan.mode == "verbatim":
-            _refuse_constraints(request)
             payload["structured_outputs"] = {"choice": list(prompt.choices)}
         return payload
 
@@ -171,7 +178,7 @@ class Gateway:
             raise ContextLengthExceeded(
                 f"max_tokens = {limit} leaves no room in this base's context of {self._context}",
                 "Lower max_tokens",
-                param="max_tokens",
+                param=request.limit_name(),
             )
         return {**payload, "max_tokens": limit} if limit else payload
 
@@ -192,8 +199,8 @@ class Gateway:
     def _cite(plan: Plan, text: str) -> Citations:
         if not plan.opened or not plan.prompt:
             return Citations()
-        release = plan.opened.release
-        return cite(text, plan.prompt.sources, release.domain, release.refusal)
+        refusal = plan.opened.release.refusal
+        return cite(text, plan.prompt.sources, plan.opened.label, refusal)
 
 
 def _refusal(opened: OpenRelease) -> LocalAnswer:
@@ -211,38 +218,8 @@ def _quotation(opened: OpenRelease, quotes: list[Quote]) -> LocalAnswer:
         text += f"{marker} {said}\n"
         source = Source(number, quote.passage, quote.sentence.start, quote.sentence.end, said)
         span = (at, at + len(marker))
-        annotations.append(annotation(source, *span, text, opened.release.domain))
+        annotations.append(annotation(source, *span, text, opened.label))
     return LocalAnswer(text.rstrip("\n"), annotations, refused=False)
-
-
-def _refuse_constraints(request: ChatRequest) -> None:
-    for name in ("tools", "response_format", "structured_outputs"):
-        if getattr(request, name):
-            raise InvalidRequest(
-                f"`{name}` cannot be combined with the answer mode `verbatim`",
-                'Send "dslm": {"mode": "generate"} with it',
-                param=name,
-            )
-
-
-def _streamed(request: ChatRequest) -> dict[str, Any]:
-    usage = bool(request.stream_options and request.stream_options.include_usage)
-    return {"stream": True, "stream_options": {"include_usage": usage}}
-
-
-def tidy(reply: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what vLLM adds as null: OpenAI's schema knows no such fields."""
-    for choice in reply["choices"]:
-        choice["message"] = {
-            key: value
-            for key, value in choice["message"].items()
-            if value is not None or key in ("content", "refusal")
-        }
-        for key in [k for k, v in choice.items() if v is None and k != "logprobs"]:
-            del choice[key]
-    usage = reply.get("usage") or {}
-    reply["usage"] = {key: value for key, value in usage.items() if value is not None}
-    return {key: value for key, value in reply.items() if value is not None}
 
 
 async def _once(whole: bytes) -> AsyncIterator[bytes]:

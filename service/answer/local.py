@@ -1,4 +1,4 @@
-"""Answers that no engine wrote, in the engine's shapes: quotations and refusals."""
+"""The shapes of answers: those that no engine wrote, and those of the engine made tidy."""
 
 import time
 import uuid
@@ -43,6 +43,21 @@ def stream(
         usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
         chunks.append({**head, "choices": [], "usage": usage})
     return b"".join(map(event, chunks)) + DONE
+
+
+def tidy(reply: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what vLLM adds as null: OpenAI's schema knows no such fields."""
+    for choice in reply["choices"]:
+        choice["message"] = {
+            key: value
+            for key, value in choice["message"].items()
+            if value is not None or key in ("content", "refusal")
+        }
+        for key in [k for k, v in choice.items() if v is None and k != "logprobs"]:
+            del choice[key]
+    usage = reply.get("usage") or {}
+    reply["usage"] = {key: value for key, value in usage.items() if value is not None}
+    return {key: value for key, value in reply.items() if value is not None}
 
 
 def _head(kind: str, model: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ point LIVE at it, let running answers finish on the old one, close that.
 import asyncio
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from dataclasses import dataclass
 from adapters.base import BaseProfile
 from adapters.registry import AdapterRegistry
 from adapters.release import Release, ReleaseStore
-from indexer.domain import Domain
-from indexer.errors import DslmError, NotFound
+from indexer.domain import Domain, load_domain
+from indexer.errors import NotFound
 from indexer.retriever import Retriever
 from indexer.settings import Paths
 from indexer.snapshot import open_snapshot
@@ -25,6 +26,7 @@ from service.telemetry import Telemetry
 
 log = logging.getLogger("dslm.releases")
 FOLLOW_SECONDS = 1.0
+KEPT_OPEN = 4
 
 
 @dataclass(slots=True, eq=False)
@@ -37,9 +39,9 @@ class OpenRelease:
     users: int = 0
 
     @property
-    def engine_name(self) -> str | None:
-        """What the engine calls its adapter now (another name after the engine's restart)."""
-        return self.adapter.name if self.adapter else None
+    def label(self) -> str:
+        """`domain@N`, by which it can be asked for when it is no longer live."""
+        return f"{self.release.domain}@{self.release.number}"
 
 
 class Releases:
@@ -62,6 +64,7 @@ class Releases:
         self._base = base
         self._telemetry = telemetry
         self._live: dict[str, OpenRelease] = {}
+        self._pinned: OrderedDict[str, OpenRelease] = OrderedDict()
         self._changing = {name: asyncio.Lock() for name in domains}
 
     def live(self) -> dict[str, Release]:
@@ -90,7 +93,7 @@ class Releases:
         self.domain(name)
         live = self._live.get(name)
         if at and (live is None or str(live.release.number) != number):
-            opened = await self._open(self._pinned(name, number))
+            opened = await self._pin(name, number)
         elif live is None:
             raise Unavailable(
                 f"The domain '{name}' has no live release",
@@ -111,15 +114,24 @@ class Releases:
             opened.retriever.close()
 
     async def set_adapter(self, name: str, reference: str | None) -> Release:
-        """Make and activate a release like the live one with another adapter (None: without)."""
-        domain = self.domain(name)
-        manifest = self._registry.get(reference) if reference else None
-        return await self._flip(
-            name,
-            lambda: self.store.create(
-                domain, adapter=manifest, base=self._base.digest, activate=False
-            ),
-        )
+        """Make and activate a release with another adapter (None: without).
+
+        The engine takes the adapter first, so a refusal leaves no release behind.
+        """
+        folder = self.domain(name).folder
+        manifest = await asyncio.to_thread(self._registry.get, reference) if reference else None
+        entry = await self._switch.acquire(manifest) if manifest else None
+
+        def create() -> Release:
+            digest = self._base.digest
+            domain = load_domain(folder)
+            return self.store.create(domain, adapter=manifest, base=digest, activate=False)
+
+        try:
+            return await self._flip(name, create)
+        finally:
+            if entry:
+                self._switch.release(entry)
 
     async def activate(self, name: str, number: int) -> Release:
         """Let release `number` answer."""
@@ -141,9 +153,9 @@ class Releases:
                 try:
                     await self.refresh(name)
                     told.pop(name, None)
-                except DslmError as error:
+                except Exception as error:  # nobody else would notice that following has ended
                     if told.get(name) != str(error):
-                        log.warning("cannot follow LIVE of %s: %s", name, error)
+                        log.warning("cannot follow LIVE of %s: %r", name, error)
                     told[name] = str(error)
             await asyncio.sleep(FOLLOW_SECONDS)
 
@@ -156,9 +168,12 @@ class Releases:
                 self._replace(name, await self._open(release))
 
     async def close(self) -> None:
-        for opened in self._live.values():
+        """Close what no answer uses any more, and have the adapters unloaded."""
+        for opened in (*self._live.values(), *self._pinned.values()):
             self.release(opened)
-        self._live = {}
+        self._live.clear()
+        self._pinned.clear()
+        await self._switch.settle()
 
     async def _flip(
         self,
@@ -209,9 +224,24 @@ class Releases:
                 f"{self._base.name}",
                 "Serve that base, train the adapter on this one, or set the adapter to null",
             )
-        return await self._switch.acquire(self._registry.get(release.adapter.digest))
+        manifest = await asyncio.to_thread(self._registry.get, release.adapter.digest)
+        return await self._switch.acquire(manifest)
 
-    def _pinned(self, name: str, number: str) -> Release:
+    async def _pin(self, name: str, number: str) -> OpenRelease:
+        """A release that is not live; the last few asked for stay open."""
+        label = f"{name}@{number}"
+        async with self._changing[name]:
+            if label not in self._pinned:
+                release = await asyncio.to_thread(self._numbered, name, number)
+                self._pinned[label] = await self._open(release)
+                self._pinned[label].users += 1
+        self._pinned.move_to_end(label)
+        opened = self._pinned[label]
+        while len(self._pinned) > KEPT_OPEN:
+            self.release(self._pinned.popitem(last=False)[1])
+        return opened
+
+    def _numbered(self, name: str, number: str) -> Release:
         try:
             return self.store.get(name, int(number))
         except (ValueError, NotFound) as error:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.errors import InvalidRequest
 
@@ -30,6 +30,14 @@ class Message(Body):
     tool_call_id: str | None = None
     refusal: str | None = None
     annotations: list[dict[str, Any]] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any) -> Any:
+        """An answer sent back as an earlier turn brings fields that are null."""
+        if not isinstance(value, dict):
+            return value
+        return {key: item for key, item in value.items() if item is not None}
 
     def text(self) -> str:
         """The turn's text, its parts joined."""
@@ -99,6 +107,24 @@ class ChatRequest(Body):
     def limit(self) -> int | None:
         """The most tokens the answer may have, by whichever of its two names."""
         return self.max_completion_tokens or self.max_tokens
+
+    def limit_name(self) -> str:
+        """Which of the two names the client used."""
+        return "max_completion_tokens" if self.max_completion_tokens else "max_tokens"
+
+    def wants_usage(self) -> bool:
+        """Is a stream to end with a chunk of usage?"""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    def constraints(self) -> tuple[str, ...]:
+        """Fields that dictate the answer's form."""
+        free = self.response_format in (None, {"type": "text"})
+        given = {
+            "tools": self.tools,
+            "response_format": None if free else self.response_format,
+            "structured_outputs": self.structured_outputs,
+        }
+        return tuple(name for name, value in given.items() if value)
 
     def question(self) -> str:
         """The last user message: what is looked up and answered."""

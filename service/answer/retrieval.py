@@ -9,6 +9,7 @@ from indexer.records import Demonstration, Passage, Vectors
 from service.answer.embedding import Embedders, QuestionEmbedder
 from service.answer.releases import OpenRelease
 from service.answer.request import Switches
+from service.errors import Unavailable
 
 QUOTES = 2
 
@@ -70,4 +71,12 @@ class Retrieval:
         return [quote for quote in quotes if quote.score >= least]
 
     async def _embedder(self, opened: OpenRelease) -> QuestionEmbedder:
-        return await self._embedders.get(opened.release.embedder.settings)
+        embedder = await self._embedders.get(opened.release.embedder.settings)
+        indexed = opened.retriever.snapshot.manifest.embedder.space
+        if indexed != embedder.embedder.space:
+            raise Unavailable(
+                f"{opened.label} was indexed with another embedding model than "
+                f"{opened.release.embedder.settings.name} is now",
+                f"Run `dslm index {opened.release.domain}`",
+            )
+        return embedder

@@ -1,9 +1,11 @@
 """Counts tokens as the engine will: with the base's own tokenizer and chat template."""
 
+import re
 from functools import lru_cache
 from typing import Any
 
 CACHED_TEXTS = 65_536
+LONGEST_CACHED = 1_000
 
 
 class TokenCounter:
@@ -14,8 +16,19 @@ class TokenCounter:
 
         tokenizer: Any = AutoTokenizer.from_pretrained(base)
         self._tokenizer = tokenizer
-        self.count = lru_cache(CACHED_TEXTS)(self._count)
+        self._cached = lru_cache(CACHED_TEXTS)(self._count)
+        special = sorted(tokenizer.all_special_tokens, key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, special)) or r"(?!)")
         self.per_message = self._overhead()
+
+    def count(self, text: str) -> int:
+        """Tokens of `text` alone. Sentences come again and again; long texts are not kept."""
+        return self._cached(text) if len(text) <= LONGEST_CACHED else self._count(text)
+
+    def control_token(self, text: str) -> str | None:
+        """The first of the base's control tokens in `text`: it could forge a turn."""
+        found = self._special.search(text)
+        return found[0] if found else None
 
     def _count(self, text: str) -> int:
         return len(self._tokenizer.encode(text, add_special_tokens=False))

@@ -1,9 +1,7 @@
 """POST /v1/chat/completions: admit, plan, answer, account."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -12,7 +10,7 @@ from indexer.errors import DslmError
 from service.answer.gateway import Gateway
 from service.answer.plan import Plan
 from service.answer.request import ChatRequest
-from service.api.events import EventStream, gone
+from service.api.events import GONE, EventStream, unless_gone
 from service.api.limits import Admission
 from service.api.wire import Json, parse
 from service.errors import status_of
@@ -41,51 +39,47 @@ class ChatDesk:
 
     async def serve(self, request: Request) -> Response:
         """One request; whatever happens, what it holds is given back."""
-        leave = self._admission.permit()
+        body = await parse(request, ChatRequest)
         began = time.perf_counter()
+        leave = self._admit(body)
         try:
-            body = await parse(request, ChatRequest)
-            try:
-                plan = await self._gateway.plan(body)
-            except DslmError as error:
-                self._refused(body, error)
-                raise
-        except BaseException:
+            plan = await self._gateway.plan(body)
+        except BaseException as error:
             leave()
+            self._refused(body, error)
             raise
 
-        def close(status: int = 200) -> None:
+        def close(status: int) -> None:
             self._gateway.finish(plan)
             leave()
             self._record(plan, status, time.perf_counter() - began)
 
+        return await self._answer(request, plan, began, close)
+
+    async def _answer(
+        self, request: Request, plan: Plan, began: float, close: Callable[[int], None]
+    ) -> Response:
+        """`close` runs exactly once, with the status that the client saw (499: it had left)."""
+        asked = self._gateway.stream if plan.request.stream else self._gateway.answer
         try:
-            if body.stream:
-                events = await self._gateway.stream(plan)
-                return EventStream(lambda: self._timed(plan, events, began), close)
-            reply = await self._unless_gone(request, plan)
-        except DslmError as error:
-            close(status_of(error))
+            reply = await unless_gone(request, asked(plan))
+        except BaseException as error:
+            close(status_of(error) if isinstance(error, DslmError) else 500)
             raise
-        except BaseException:
-            close(499)
-            raise
-        close()
+        if reply is None:
+            close(GONE)
+            return Response(status_code=GONE)
+        if callable(reply):
+            return EventStream(lambda: self._timed(plan, reply, began), close)
+        close(200)
         return Json(reply)
 
-    async def _unless_gone(self, request: Request, plan: Plan) -> dict[str, Any]:
-        """The whole answer; if the client goes away the engine's connection is closed with it."""
-        answering = asyncio.ensure_future(self._gateway.answer(plan))
-        leaving = asyncio.ensure_future(gone(request.receive))
+    def _admit(self, body: ChatRequest) -> Callable[[], None]:
         try:
-            await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if not answering.done():
-                raise asyncio.CancelledError
-            return answering.result()
-        finally:
-            answering.cancel()
-            leaving.cancel()
-            await asyncio.gather(answering, leaving, return_exceptions=True)
+            return self._admission.permit()
+        except DslmError as error:
+            self._refused(body, error)
+            raise
 
     async def _timed(
         self, plan: Plan, events: Callable[[], AsyncIterator[bytes]], began: float
@@ -98,15 +92,16 @@ class ChatDesk:
                 first = False
             yield part
 
-    def _refused(self, body: ChatRequest, error: DslmError) -> None:
+    def _refused(self, body: ChatRequest, error: BaseException) -> None:
         """Unknown names are counted together: a label per guess would never stop growing."""
-        status = status_of(error)
-        name = "unknown" if status == 404 else body.model.partition("@")[0]
+        status = status_of(error) if isinstance(error, DslmError) else 500
+        name = body.model.partition("@")[0]
+        name = name if self._gateway.serves(name) else "unknown"
         self._telemetry.requests.labels(name, "none", str(status)).inc()
 
     def _record(self, plan: Plan, status: int, seconds: float) -> None:
         telemetry = self._telemetry
-        if plan.relay and not plan.relay.completed:
+        if status == 200 and plan.relay and not plan.relay.completed:
             status = 502
         telemetry.requests.labels(plan.domain, plan.mode, str(status)).inc()
         telemetry.seconds.labels(plan.domain).observe(seconds)

@@ -1,10 +1,11 @@
 """Domains: what is served, with which adapter, from which documents."""
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
+from pydantic import Field
 
 from service.answer.releases import Releases
 from service.answer.request import Body
@@ -17,7 +18,7 @@ from service.errors import UnknownName
 class AdapterChange(Body):
     """PUT /v1/domains/{domain}/adapter: `name@version`, `name`, or null for none."""
 
-    adapter: str | None
+    adapter: Annotated[str, Field(min_length=1)] | None
 
 
 def domain_routes(releases: Releases, supervisor: EngineSupervisor) -> APIRouter:

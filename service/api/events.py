@@ -1,18 +1,25 @@
 """Sends server-sent events and notices at once when the client has gone."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, TypeVar
 
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+Answer = TypeVar("Answer")
+GONE = 499
+
 
 class EventStream(Response):
-    """Runs `body` until its end or the client's; `close` runs in either case, exactly once."""
+    """Runs `body` until its end or the client's; `close` runs once, with 200 or 499."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, body: Callable[[], AsyncIterator[bytes]], close: Callable[[], None]) -> None:
+    def __init__(
+        self, body: Callable[[], AsyncIterator[bytes]], close: Callable[[int], None]
+    ) -> None:
         self._body = body
         self._close = close
         self.status_code = 200
@@ -23,15 +30,17 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         sending = asyncio.ensure_future(self._send(send))
         leaving = asyncio.ensure_future(gone(receive))
+        status = GONE
         try:
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
                 sending.result()
+                status = 200
         finally:
             sending.cancel()
             leaving.cancel()
             await asyncio.gather(sending, leaving, return_exceptions=True)
-            self._close()
+            self._close(status)
 
     async def _send(self, send: Send) -> None:
         head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
@@ -39,6 +48,19 @@ class EventStream(Response):
         async for part in self._body():
             await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def unless_gone(request: Request, answering: Coroutine[Any, Any, Answer]) -> Answer | None:
+    """The answer, or None if the client left first; then the engine's connection is closed."""
+    task = asyncio.ensure_future(answering)
+    leaving = asyncio.ensure_future(gone(request.receive))
+    try:
+        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        task.cancel()
+        leaving.cancel()
+        await asyncio.gather(task, leaving, return_exceptions=True)
 
 
 async def gone(receive: Receive) -> None:

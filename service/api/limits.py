@@ -13,11 +13,6 @@ class Admission:
         self._limit = limit
         self._telemetry = telemetry
         self._in_flight = 0
-        self.draining = False
-
-    @property
-    def in_flight(self) -> int:
-        return self._in_flight
 
     def permit(self) -> Callable[[], None]:
         """Admit one answer; the caller must call what is returned, once, at its end."""

@@ -1,17 +1,20 @@
 """Bodies in, errors out: what all routes share at the edge."""
 
+import asyncio
 from typing import TypeVar
 
 import orjson
 from fastapi import Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 
 from indexer.errors import DslmError
-from service.errors import InvalidRequest, ServiceError, envelope, status_of
+from service.errors import InvalidRequest, ServiceError, TooLarge, envelope, status_of
 
 Schema = TypeVar("Schema", bound=BaseModel)
 LARGEST_BODY = 16 * 1024 * 1024
+SLOWEST_BODY = 60
 
 
 class Json(Response):
@@ -51,11 +54,17 @@ def explain(error: ValidationError) -> InvalidRequest:
 
 async def _read(request: Request) -> bytes:
     parts, size = [], 0
-    async for part in request.stream():
-        parts.append(part)
-        size += len(part)
-        if size > LARGEST_BODY:
-            raise InvalidRequest(f"The body exceeds {LARGEST_BODY} bytes", "Send less")
+    try:
+        async with asyncio.timeout(SLOWEST_BODY):
+            async for part in request.stream():
+                parts.append(part)
+                size += len(part)
+                if size > LARGEST_BODY:
+                    raise TooLarge(f"The body exceeds {LARGEST_BODY} bytes", "Send less")
+    except TimeoutError as error:
+        raise InvalidRequest(f"The body took more than {SLOWEST_BODY} s", "Try again") from error
+    except ClientDisconnect as error:
+        raise InvalidRequest("The client left before its body ended") from error
     return b"".join(parts)
 
 

@@ -11,6 +11,7 @@ import orjson
 from service.errors import EngineRejected, EngineTimeout, Unavailable
 
 PROBE_SECONDS = 5.0
+WHOLE_ANSWERS = 10
 
 
 class Engine:
@@ -24,6 +25,10 @@ class Engine:
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=PROBE_SECONDS, sock_read=read_seconds
         )
+        # Nothing arrives before a whole answer is written.
+        self._whole = aiohttp.ClientTimeout(
+            total=WHOLE_ANSWERS * read_seconds, sock_connect=PROBE_SECONDS
+        )
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -31,7 +36,8 @@ class Engine:
         """Opened on first use, since aiohttp wants a running loop; no limit: admission is ours."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
+                # vLLM closes idle connections after 5 s: a request must not meet one just then.
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
                 timeout=self._timeout,
                 json_serialize=lambda value: orjson.dumps(value).decode(),
             )
@@ -58,8 +64,17 @@ class Engine:
         return frozenset(card["id"] for card in listing["data"] if card.get("parent"))
 
     async def load_adapter(self, name: str, folder: Path) -> None:
-        """Register the adapter in `folder` as `name`; the engine must be able to read the path."""
-        await self._post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
+        """Register the adapter in `folder` as `name`; the engine must be able to read the path.
+
+        vLLM answers 500 to an adapter it cannot use: while it is well, that is a refusal.
+        """
+        body = {"lora_name": name, "lora_path": str(folder)}
+        try:
+            await self._post("/v1/load_lora_adapter", body)
+        except Unavailable as error:
+            if await self.healthy():
+                raise EngineRejected(400, error.message) from error
+            raise
 
     async def unload_adapter(self, name: str) -> None:
         await self._post("/v1/unload_lora_adapter", {"lora_name": name})
@@ -67,7 +82,9 @@ class Engine:
     async def chat(self, payload: dict[str, Any]) -> dict[str, Any]:
         """One answer, whole."""
         with transport_errors():
-            async with self.session.post(f"{self.url}/v1/chat/completions", json=payload) as reply:
+            async with self.session.post(
+                f"{self.url}/v1/chat/completions", json=payload, timeout=self._whole
+            ) as reply:
                 return await self._checked_json(reply)
 
     async def open(self, payload: dict[str, Any]) -> "EngineStream":
@@ -105,8 +122,8 @@ class EngineStream:
         rest = b""
         with transport_errors():
             async for received in self._reply.content.iter_any():
-                *whole, rest = (rest + received).split(b"\n\n")
-                yield [event.removeprefix(b"data: ") for event in whole if event]
+                *whole, rest = (rest + received.replace(b"\r", b"")).split(b"\n\n")
+                yield [event[6:] for event in whole if event.startswith(b"data: ")]
 
     def close(self) -> None:
         """Not async: it also runs where a client's going away cancels every await."""

@@ -85,6 +85,9 @@ class EngineSupervisor:
                 await asyncio.sleep(BACKOFF[min(len(self._crashes), len(BACKOFF)) - 1])
                 self._telemetry.engine_restarts.inc()
             self._enter("failed")
+        except Exception:  # whatever it is, nobody else would notice that supervision has ended
+            log.exception("the engine cannot be supervised any more")
+            self._enter("failed")
         finally:
             await self._host.stop(STOP_GRACE)
             if self.state != "failed":

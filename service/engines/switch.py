@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from adapters.manifest import AdapterManifest
 from adapters.registry import AdapterRegistry
 from service.engines.engine import Engine
-from service.errors import EngineRejected, Overloaded, ServiceError
+from service.errors import EngineRejected, Overloaded, ServiceError, Unavailable
 from service.telemetry import Telemetry
 
 log = logging.getLogger("dslm.switch")
@@ -27,6 +27,16 @@ class Registered:
     manifest: AdapterManifest
     name: str
     users: int = 0
+    refusal: str | None = None
+
+    def engine_name(self) -> str:
+        """Its name now (another after the engine's restart). Unavailable if it was refused."""
+        if self.refusal:
+            raise Unavailable(
+                f"The engine refused the adapter {self.manifest.label}: {self.refusal}",
+                "Set another adapter, or roll back",
+            )
+        return self.name
 
 
 class AdapterSwitch:
@@ -72,30 +82,32 @@ class AdapterSwitch:
             task.add_done_callback(self._unloads.discard)
 
     async def reconcile(self) -> None:
-        """Load what is in use into an engine that has just started and knows nothing."""
+        """Load what is in use into an engine that has just come up."""
         async with self._changing:
-            self._loads.clear()
-            in_use, self._registered = list(self._registered.values()), {}
-            for entry in in_use:
-                await self._restore(entry)
+            known = await self._engine.registered()
+            for entry in list(self._registered.values()):
+                if entry.name not in known:
+                    await self._restore(entry)
             self._online = True
-            self._telemetry.adapters.set(len(self._registered))
+
+    async def settle(self) -> None:
+        """Wait for the unloads under way."""
+        await asyncio.gather(*self._unloads, return_exceptions=True)
 
     def engine_ended(self) -> None:
         """Nothing is registered any more; users keep their entries for the next engine."""
         self._online = False
 
     async def _restore(self, entry: Registered) -> None:
-        digest = entry.manifest.digest
-        self._registered[digest] = entry
+        """One that the engine refuses must not keep the others from answering."""
         entry.name = self._next_name(entry.manifest)
         folder = self._registry.folder(entry.manifest).resolve()
         try:
-            if entry.name not in await self._engine.registered():
-                await self._engine.load_adapter(entry.name, folder)
+            await self._engine.load_adapter(entry.name, folder)
+            entry.refusal = None
         except EngineRejected as error:
             log.error("the engine refused %s: %s", entry.name, error)
-            del self._registered[digest]
+            entry.refusal = str(error)
 
     async def _load(self, manifest: AdapterManifest) -> Registered:
         if len(self._registered) >= self._capacity:
@@ -119,7 +131,7 @@ class AdapterSwitch:
             del self._registered[digest]
             self._telemetry.adapters.set(len(self._registered))
             try:
-                if self._online:
+                if self._online and not entry.refusal:
                     await self._engine.unload_adapter(entry.name)
             except ServiceError as error:
                 log.warning("could not unload %s: %s", entry.name, error)

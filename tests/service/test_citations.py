@@ -17,24 +17,24 @@ SOURCES = tuple(
 
 
 def test_a_marker_leads_to_the_span_of_the_document() -> None:
-    cited = cite("[2] Descale it monthly.", SOURCES, "support", "No.")
+    cited = cite("[2] Descale it monthly.", SOURCES, "support@3", "No.")
     (found,) = cited.annotations
     assert TEXT[found["start"] : found["end"]] == found["quote"] == "Descale it monthly."
     assert found["document"] == "care/lid.md"
     assert found["exact"]
     assert found["url_citation"]["url"] == (
-        "/v1/domains/support/documents/care/lid.md?start=16&end=35"
+        "/v1/domains/support@3/documents/care/lid.md?start=16&end=35"
     )
 
 
 def test_a_marker_without_a_source_is_told_and_never_annotated() -> None:
-    cited = cite("[9] Something.", SOURCES, "support", "No.")
+    cited = cite("[9] Something.", SOURCES, "support@3", "No.")
     assert cited.annotations == []
     assert cited.unknown == [9]
 
 
 def test_a_misquotation_is_marked_as_not_exact() -> None:
-    (found,) = cite("[1] The lid is blue.", SOURCES, "support", "No.").annotations
+    (found,) = cite("[1] The lid is blue.", SOURCES, "support@3", "No.").annotations
     assert not found["exact"]
 
 
@@ -46,7 +46,7 @@ def test_the_refusal_is_recognised_with_and_without_its_marker() -> None:
 
 @given(st.text(alphabet="[]0123456789, abc", max_size=60))
 def test_every_annotation_quotes_the_document_whatever_the_answer(text: str) -> None:
-    for found in cite(text, SOURCES, "support", "No.").annotations:
+    for found in cite(text, SOURCES, "support@3", "No.").annotations:
         at = found["url_citation"]
         assert text[at["start_index"] : at["end_index"]].startswith("[")
         assert TEXT[found["start"] : found["end"]] == found["quote"]

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from service.errors import InvalidRequest, UnknownName
+from service.errors import Conflict, UnknownName
 from service.jobs import Jobs
 
 GOOD = """
@@ -55,10 +55,21 @@ async def test_a_failed_job_says_why() -> None:
 async def test_a_domain_has_one_job_at_a_time_and_closing_ends_it() -> None:
     case = Case(SLOW)
     case.jobs.start("support")
-    with pytest.raises(InvalidRequest, match="being indexed"):
+    with pytest.raises(Conflict, match="being indexed"):
         case.jobs.start("support")
     case.jobs.start("legal")
     await asyncio.wait_for(case.jobs.close(), 10)
+
+
+async def test_a_job_that_cannot_even_start_is_told_as_failed() -> None:
+    case = Case(GOOD)
+    case.jobs = Jobs({}, case._after, ("/nowhere/python",))
+    job = case.jobs.start("support")
+    async with asyncio.timeout(5):
+        while job.status == "running":
+            await asyncio.sleep(0.01)
+    assert job.status == "failed"
+    assert "/nowhere/python" in str(job.error)
 
 
 def test_an_unknown_job_is_not_found() -> None:

@@ -85,6 +85,40 @@ def test_a_failed_stream_ends_with_an_error_and_never_with_done(script: Script) 
     assert not relay.completed
 
 
+def test_a_stream_of_the_bare_base_has_no_domain_to_speak_of() -> None:
+    relay = Relay(
+        Script(chunk("x"), chunk("", "stop"), b"[DONE]"),  # type: ignore[arg-type]
+        "base",
+        "base",
+        lambda *_: {"annotations": []},
+    )
+
+    async def run() -> bytes:
+        return b"".join([part async for part in relay.body()])
+
+    body = asyncio.run(run())
+    assert body.endswith(b"data: [DONE]\n\n")
+    assert b"dslm" not in body
+
+
+def test_what_is_no_chunk_becomes_an_error_event() -> None:
+    body, _ = relayed(Script(chunk("said before"), b"{not json"))
+    assert b"said before" in body
+    assert "error" in payloads(body)[-1]
+
+
+def test_each_of_several_choices_gets_its_own_citations() -> None:
+    def two(finish: str | None) -> bytes:
+        texts = enumerate(("first", "second"))
+        choices = [{"index": i, "delta": {"content": t}, "finish_reason": finish} for i, t in texts]
+        return orjson.dumps({"id": "1", "model": "a@1", "choices": choices})
+
+    body, _ = relayed(Script(two("stop"), b"[DONE]"))
+    ends = payloads(body)[-1]["choices"]
+    said = [end["delta"]["annotations"][0]["of"] for end in ends]  # type: ignore[attr-defined]
+    assert said == ["first", "second"]
+
+
 def test_usage_is_noted_and_passed_on() -> None:
     usage = orjson.dumps({"model": "a@1", "choices": [], "usage": {"prompt_tokens": 5}})
     body, relay = relayed(Script(chunk("x"), chunk("", "stop"), usage, b"[DONE]"))

@@ -9,7 +9,7 @@ import pytest
 from adapters.manifest import AdapterManifest, BaseIdentity, TrainedWith
 from service.engines.engine import Engine
 from service.engines.switch import AdapterSwitch
-from service.errors import EngineRejected, Overloaded
+from service.errors import EngineRejected, Overloaded, Unavailable
 from service.telemetry import Telemetry
 from tests.service.fake_engine import FakeEngine, serving
 
@@ -119,6 +119,29 @@ async def test_a_refused_adapter_leaves_nothing_behind() -> None:
                 await switch.acquire(manifest("missing"))
             assert switch.users() == {}
             await switch.acquire(manifest("a"))
+
+
+async def test_an_adapter_refused_by_a_new_engine_does_not_keep_the_others_out() -> None:
+    fake = FakeEngine()
+    with serving(fake.app) as url:
+        async with Case(url, 4) as switch:
+            switch.engine_ended()
+            bad = await switch.acquire(manifest("missing"))
+            good = await switch.acquire(manifest("a"))
+            await switch.reconcile()
+            assert set(fake.adapters) == {good.engine_name()}
+            with pytest.raises(Unavailable, match="refused"):
+                bad.engine_name()
+
+
+async def test_an_engine_that_only_seemed_dead_keeps_the_names_it_knows() -> None:
+    fake = FakeEngine()
+    with serving(fake.app) as url:
+        async with Case(url, 4) as switch:
+            entry = await switch.acquire(manifest("a"))
+            switch.engine_ended()
+            await switch.reconcile()
+            assert fake.calls == [f"load {entry.engine_name()}"]
 
 
 async def test_after_the_engines_end_its_adapters_are_loaded_into_the_next() -> None:
