@@ -16,7 +16,6 @@ from adapters.errors import BaseRefused
 from adapters.registry import AdapterRegistry
 from adapters.release import AdapterChoice, Release, ReleaseStore
 from indexer.domain import Domain
-from indexer.errors import NotFound
 from indexer.job import IndexJob, IndexResult, Progress
 from indexer.settings import Paths
 from service.settings import ServiceSettings
@@ -69,12 +68,9 @@ class Indexing:
             return "keep"
         register_adapters(self._settings, base, self._say)
         registry = AdapterRegistry(self._paths)
-        try:
-            found = registry.get(domain.adapter)
-        except NotFound:
-            if domain.adapter.partition("@")[0] not in shipped_names(self._settings):
-                raise
-            found = None
+        left_out = shipped_names(self._settings) - {known.name for known in registry.list()}
+        name = domain.adapter.partition("@")[0]
+        found = None if name in left_out else registry.get(domain.adapter)
         if found and found.base.digest == base.digest:
             return found
         self._say(f"{domain.name}: answers without {domain.adapter}, which is for another base")
@@ -107,10 +103,11 @@ class Indexing:
         return made, True
 
     def _tell(self, domain: Domain, result: IndexResult, release: Release, is_new: bool) -> None:
-        waits = domain.publish == "wait" and is_new
+        live = ReleaseStore(self._paths).live(domain.name)
+        is_live = live is not None and live.number == release.number
         if self._as_json:
             content = {"event": "result", "domain": domain.name, "release": release.number}
-            self._write({**content, "new": is_new, "live": not waits, **dataclasses.asdict(result)})
+            self._write({**content, "new": is_new, "live": is_live, **dataclasses.asdict(result)})
             return
         for rejected in result.rejected:
             self._say(f"{domain.name}: left out {rejected.path}: {rejected.reason}")
@@ -119,11 +116,9 @@ class Indexing:
             f"{result.demonstrations} demonstrations; {result.embedded} embedded, "
             f"{result.reused} kept; {result.seconds:.1f} s"
         )
-        state = "is live" if is_new else "stays as it was"
-        state = (
-            f"waits for `dslm release activate {domain.name} {release.number}`" if waits else state
-        )
-        self._say(f"{domain.name}: release {release.number} {state}")
+        waits = f"waits for `dslm release activate {domain.name} {release.number}`"
+        state = "is live" if is_new else "stays live, nothing has changed"
+        self._say(f"{domain.name}: release {release.number} {state if is_live else waits}")
 
     @contextmanager
     def _reporting(self, name: str) -> Iterator[Report]:

@@ -130,6 +130,16 @@ def test_an_unknown_adapter_is_told_before_any_work(home: Home) -> None:
     assert not (home.store / "domains").exists()
 
 
+def test_an_unknown_version_of_a_shipped_adapter_is_not_taken_for_another_bases(
+    home: Home,
+) -> None:
+    home.write_domain("garden", 'adapter = "support-style@99"\n')
+    done = home.run("index", "garden")
+    assert done.returncode == 4
+    assert "support-style" in done.stderr
+    assert "99" in done.stderr
+
+
 def test_a_dry_run_tells_the_plan_and_writes_nothing(home: Home) -> None:
     done = home.run("index", "kitchen", "--dry-run")
     assert done.returncode == 0
@@ -158,7 +168,7 @@ def test_an_index_that_must_wait_is_not_live_until_it_is_activated(home: Home) -
 
 def test_indexing_again_without_a_change_makes_no_release(indexed: Home) -> None:
     done = indexed.run("index", "kitchen")
-    assert "kitchen: release 1 stays as it was" in done.stdout
+    assert "kitchen: release 1 stays live, nothing has changed" in done.stdout
     assert len(indexed.run("release", "list", "kitchen").stdout.splitlines()) == 1
 
 
