@@ -19,7 +19,7 @@ from indexer.domain import Domain, load_domain
 from indexer.errors import NotFound
 from indexer.retriever import Retriever
 from indexer.settings import Paths
-from indexer.snapshot import open_snapshot
+from service.answer.snapshots import OpenSnapshots
 from service.engines.switch import AdapterSwitch, Registered
 from service.errors import Unavailable, UnknownDomain
 from service.telemetry import Telemetry
@@ -58,7 +58,7 @@ class Releases:
     ) -> None:
         self.domains = domains
         self.store = ReleaseStore(paths)
-        self._paths = paths
+        self._snapshots = OpenSnapshots(paths)
         self._registry = registry
         self._switch = switch
         self._base = base
@@ -111,7 +111,7 @@ class Releases:
         if opened.users == 0:
             if opened.adapter:
                 self._switch.release(opened.adapter)
-            opened.retriever.close()
+            self._snapshots.release(opened.release)
 
     async def set_adapter(self, name: str, reference: str | None) -> Release:
         """Make and activate a release with another adapter (None: without).
@@ -206,12 +206,11 @@ class Releases:
             self.release(old)
 
     async def _open(self, release: Release) -> OpenRelease:
-        folder = self._paths.snapshot(release.domain, release.snapshot)
-        retriever = await asyncio.to_thread(lambda: Retriever(open_snapshot(folder)))
+        retriever = await self._snapshots.acquire(release)
         try:
             adapter = await self._adapter(release)
         except BaseException:
-            retriever.close()
+            self._snapshots.release(release)
             raise
         return OpenRelease(release, retriever, adapter)
 

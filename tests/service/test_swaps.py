@@ -1,8 +1,9 @@
 """Swaps, cancelled answers and a killed engine, on real vLLM."""
 
+import itertools
+import json
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,11 @@ def read(live: LiveService, body: dict[str, Any], after: int = 0, then: Any = No
     return "\n".join(lines)
 
 
-def content(streamed: str) -> list[str]:
-    """What each chunk adds, without ids and dates."""
-    return [line.split('"choices":')[1] for line in streamed.splitlines() if '"content"' in line]
+def content(streamed: str) -> str:
+    """The text of all chunks; where one ends vLLM decides by what else is running."""
+    lines = [line[6:] for line in streamed.splitlines() if line.startswith("data: {")]
+    choices = [choice for line in lines for choice in json.loads(line)["choices"]]
+    return "".join(choice["delta"].get("content") or "" for choice in choices)
 
 
 @pytest.mark.usefixtures("first_version")
@@ -159,14 +162,14 @@ def test_answers_during_a_dozen_swaps_are_never_mixed_nor_lost(live: LiveService
     clients = [threading.Thread(target=client) for _ in range(4)]
     for thread in clients:
         thread.start()
-    for turn in range(12):
+    for turn in itertools.count():
         set_adapter(live, f"support-style@{turn % 2 + 1}")
-        time.sleep(0.2)
+        if turn >= 12 and len(answers) >= 24:
+            break
     done.set()
     for thread in clients:
         thread.join()
     set_adapter(live, "support-style@1")
-    assert len(answers) > 12
     for answer in answers:
         said = answer["choices"][0]["message"]["content"]
         assert said == wanted[answer["dslm"]["adapter"]]
