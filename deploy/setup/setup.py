@@ -60,7 +60,11 @@ def main() -> int:
 def alone(venv: Path) -> Iterator[None]:
     """`make serve` and `make test` may start at once: the second waits and then finds it done."""
     with open(venv.with_name(f"{venv.name}.lock"), "w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another set-up is at work here; waiting for its end", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
