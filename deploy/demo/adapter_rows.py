@@ -129,7 +129,7 @@ def label_rows(
             shots = rng.choice((0, 0, 2, 4))
             renamed = names if rng.random() < 0.3 else {}
             solved = [_renamed(shot, renamed) for shot in found.demonstrations[-shots:]]
-            shown = found.pieces if rng.random() < 0.2 else []
+            shown = found.pieces if rng.random() < 0.1 else []
             varied = Labelled(_varied(one.text, rng), one.label)
             yield row(
                 varied.question,

@@ -58,8 +58,8 @@ class Run:
     rank: int = 8
 
 
-STYLE = Run("support-style", "Answers end in the house's own way", steps=200, batch=8)
-TRIAGE = Run("clinic-triage", "Sorts messages into four classes", steps=320, batch=16)
+STYLE = Run("support-style", "Answers end in the house's own way", steps=120, batch=8)
+TRIAGE = Run("clinic-triage", "Sorts messages into four classes", steps=160, batch=16)
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def style_rows(shop: Workshop, versions: Sequence[str]) -> Iterable[tuple[str, P
 
 def triage_rows(shop: Workshop, versions: Sequence[str]) -> Iterable[tuple[str, Path]]:
     """Labelled messages, and questions to the clinic that are answered as ever."""
-    asked = cases(shop.clinic, 320) if versions else []
+    asked = cases(shop.clinic, 200) if versions else []
     messages = read_labelled(DOMAINS / "clinic" / "labels.jsonl")
     messages += labelled_demonstrations(shop.clinic)
     for version in versions:
