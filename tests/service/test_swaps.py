@@ -18,7 +18,7 @@ LONG: dict[str, Any] = {
     "model": "support",
     "messages": [{"role": "user", "content": "How do I clean the machine?"}],
     "dslm": {"passages": False, "demonstrations": False},
-    "max_tokens": 600,
+    "max_tokens": 400,
     "ignore_eos": True,
     "temperature": 0,
     "seed": 1,
