@@ -11,7 +11,7 @@ import itertools
 import json
 import random
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -126,30 +126,33 @@ def _by_overlap(item: Item, overlap: Overlap) -> bool:
     return scores.index(max(scores)) in item.gold
 
 
-def sets(data: Path, seed: int, maker: Maker) -> Iterator[tuple[str, Iterable[Pair]]]:
+def sets(
+    data: Path, seed: int, maker: Maker, sizes: Sequence[int]
+) -> Iterator[tuple[str, Iterable[Pair]]]:
     """All question sets by name."""
-    for size in SIZES:
+    for size in sizes:
         yield f"made {size}", made(maker, size)
     yield "made 16, with earlier turns", made(maker, 16, turns=True)
-    for size in (8, 16):
+    for size in sizes[:2]:
         yield f"invented facts {size}", facts(maker, size)
-    for size in SIZES:
+    for size in sizes:
         yield f"MedQuAD {size}", medical(maker, size)
-    for size in SIZES:
+    for size in sizes:
         yield f"XQuAD {size}", wikipedia(data, random.Random(seed), size)
 
 
-def evaluate(folder: Path, data: Path, count: int, seed: int = 7, only: str = "") -> dict[str, Any]:
+def evaluate(
+    folder: Path, data: Path, count: int, sizes: Sequence[int] = SIZES, seed: int = 7
+) -> dict[str, Any]:
     """All figures of a model."""
     judge = Judge(folder)
     corpus = read_corpus(data)
     overlap = Overlap.count(itertools.islice(corpus.part(False).texts(), 120_000))
     material = Material(corpus.part(held_out=True), overlap, {}, load_facts())
     questions: dict[str, Figures] = {}
-    for name, pairs in sets(data, seed, Maker(material, random.Random(seed))):
-        if name.startswith(only):
-            questions[name] = measure(judge, pairs, count, overlap)
-            show(row_of(name, questions[name]))
+    for name, pairs in sets(data, seed, Maker(material, random.Random(seed)), sizes):
+        questions[name] = measure(judge, pairs, count, overlap)
+        show(row_of(name, questions[name]))
     labels: dict[str, Figures] = {}
     for name, items in banking(data, random.Random(seed), count).items():
         last = fmean(bool(i.examples) and i.examples[-1][1] == i.label for i in items)
@@ -184,13 +187,13 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="folder of an exported model")
     parser.add_argument("--data", type=Path, required=True, help="folder of data, see corpus.py")
     parser.add_argument("--count", type=int, default=100, help="items of each set, 60 or more")
-    parser.add_argument("--only", default="", help="question sets whose name begins so")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="candidate sentences")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     show("| set | " + " | ".join(COLUMNS) + " |\n" + "|---" * (len(COLUMNS) + 1) + "|")
-    found = evaluate(arguments.model, arguments.data, arguments.count, only=arguments.only)
+    found = evaluate(arguments.model, arguments.data, arguments.count, arguments.sizes)
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
 
