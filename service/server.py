@@ -22,8 +22,8 @@ log = logging.getLogger("dslm")
 BACKLOG = 2048
 QUESTIONS = {
     "legal": "How long does a final written warning stay on my file?",
-    "support": "How long does a full descaling cycle take?",
-    "clinic": "How long are complaint files kept?",
+    "support": "Does the Brew Two work with 5 GHz Wi-Fi?",
+    "clinic": "Where does the defibrillator hang?",
 }
 
 
