@@ -10,6 +10,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; \
 	done || true)
 PROFILE ?= auto
+# Without compiled modules every start of vLLM's three processes would compile torch anew.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 
 ifdef BASE
