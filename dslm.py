@@ -103,9 +103,9 @@ def search(domain: DomainName, question: Question) -> None:
     place = workplace(read_settings())
     release = live_release(place, domain)
 
-    from indexer.embedder import Embedder  # takes seconds, so that it waits for a release
-    from indexer.retriever import Retriever
-    from indexer.snapshot import open_snapshot
+    from indexer.embedding.embedder import Embedder  # takes seconds, so that it waits for a release
+    from indexer.search.retriever import Retriever
+    from indexer.store.snapshot import open_snapshot
 
     wanted, embedder = release.retrieval, Embedder(release.embedder.settings)
     folder = place.paths.snapshot(release.domain, release.snapshot)

@@ -22,8 +22,8 @@ from adapters.prompt import PromptFormat
 from adapters.registry import AdapterRegistry, engine_name
 from indexer.domain import Domain, EmbedderSettings, RetrievalSettings
 from indexer.errors import BadInput, NotFound
-from indexer.manifest import read_manifest
 from indexer.settings import Paths, store_errors, sync_folder
+from indexer.store.manifest import read_manifest
 
 AdapterChoice = AdapterManifest | Literal["keep"] | None
 

@@ -111,7 +111,7 @@ def _embed(texts: list[str], batch: int = 256) -> "Matrix":
     import numpy as np  # heavy rooms are entered only by the command that needs them
 
     from indexer.domain import EmbedderSettings
-    from indexer.embedder import Embedder
+    from indexer.embedding.embedder import Embedder
 
     embedder = Embedder(EmbedderSettings())
     parts = []

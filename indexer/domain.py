@@ -24,23 +24,53 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+class EmbedderSettings(Settings):
+    """Which embedding model, in which number format, and by which library it runs.
+
+    `revision` is of a model from the hub; `int8` is for `onnx` and `openvino` only.
+    """
+
+    name: Text = "all-MiniLM-L6-v2"
+    revision: Text | None = None
+    dtype: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    backend: Literal["torch", "onnx", "openvino"] = "torch"
+
+
+class FieldSettings(Settings):
+    """Which keys of a JSON object (dots reach inside) or columns of a table play which part.
+
+    Of `text` the first that is there is taken; what is not named becomes metadata.
+    """
+
+    id: list[Text] = ["id", "_id"]
+    title: list[Text] = ["title", "name", "subject"]
+    text: list[Text] = ["text", "content", "body"]
+
+
+class LimitSettings(Settings):
+    """What one file may take while it is read; beyond it is left out, with its reason."""
+
+    file_mb: int = Field(default=64, ge=1)
+    seconds: int = Field(default=60, ge=1)
+    memory_mb: int = Field(default=1024, ge=64)
+    expanded_mb: int = Field(default=512, ge=1)
+    depth: int = Field(default=4, ge=1, le=16)
+
+
 class DocumentSettings(Settings):
-    """Folders or files, relative to the domain's folder."""
+    """Folders or files, relative to the domain's folder; `passwords` is a file, one a line."""
 
     paths: list[Text] = Field(default=["documents"], min_length=1)
+    passwords: Text | None = None
+    fields: FieldSettings = FieldSettings()
+    limits: LimitSettings = LimitSettings()
 
 
 class DemonstrationSettings(Settings):
-    """JSONL files, relative to the domain's folder."""
+    """JSONL files, relative to the domain's folder; `embedder` where it is not the passages'."""
 
     paths: list[Text] = ["demonstrations.jsonl"]
-
-
-class EmbedderSettings(Settings):
-    """Which embedding model, and in which number format it runs."""
-
-    name: Text = "all-MiniLM-L6-v2"
-    dtype: Literal["auto", "fp32", "bf16"] = "auto"
+    embedder: EmbedderSettings | None = None
 
 
 class ChunkingSettings(Settings):
@@ -50,9 +80,47 @@ class ChunkingSettings(Settings):
     overlap: int = Field(default=0, ge=0, le=8)
 
 
-class RetrievalSettings(Settings):
-    """How many to look up, and the score below which nothing counts as found."""
+class DuplicateSettings(Settings):
+    """Chunks alike are kept once, with all their places; `near` is a Jaccard similarity, 1 exact"""
 
+    drop: bool = True
+    near: float = Field(default=0.9, ge=0.5, le=1.0)
+
+
+class MaskingSettings(Settings):
+    """Kinds of personal data to replace in documents before anything else sees them."""
+
+    kinds: list[Text] = []
+
+
+class IndexSettings(Settings):
+    """How vectors are kept; `auto` goes by their number. `recall` is of the ten nearest."""
+
+    kind: Literal["auto", "flat", "fp16", "ivf-sq8", "ivf-rabitq"] = "auto"
+    recall: float = Field(default=0.97, ge=0.5, le=1.0)
+
+
+class SnapshotSettings(Settings):
+    """How many snapshots to keep besides those that a release or a process uses."""
+
+    keep: int = Field(default=3, ge=1)
+
+
+class RetrievalSettings(Settings):
+    """How passages and demonstrations are looked up; a release pins these.
+
+    `mode`: by vector, by words (BM25) or by both, joined by `fusion`. Of `candidates` the best are
+    chosen: by `rerank`, a cross-encoder's name; by `diversity` (MMR's 1 - lambda, 0 for none).
+    `neighbours` chunks before and after a hit are joined to it. The scores are cosines, below
+    which nothing counts as found.
+    """
+
+    mode: Literal["dense", "lexical", "hybrid"] = "dense"
+    fusion: Literal["rrf", "minmax"] = "rrf"
+    candidates: int = Field(default=50, ge=1, le=1000)
+    rerank: Text | None = None
+    diversity: float = Field(default=0.0, ge=0.0, le=1.0)
+    neighbours: int = Field(default=0, ge=0, le=4)
     passages: int = Field(default=4, ge=0, le=32)
     demonstrations: int = Field(default=2, ge=0, le=32)
     min_passage_score: Cosine = 0.25
@@ -81,6 +149,10 @@ class Domain(Settings):
     demonstrations: DemonstrationSettings = DemonstrationSettings()
     embedder: EmbedderSettings = EmbedderSettings()
     chunking: ChunkingSettings = ChunkingSettings()
+    duplicates: DuplicateSettings = DuplicateSettings()
+    masking: MaskingSettings = MaskingSettings()
+    index: IndexSettings = IndexSettings()
+    snapshots: SnapshotSettings = SnapshotSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     answer: AnswerSettings = AnswerSettings()
     adapter: Text | None = None

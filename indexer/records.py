@@ -5,13 +5,18 @@ per line and inner whitespace collapsed, so `text[sentence.start:sentence.end]` 
 """
 
 import hashlib
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vectors: TypeAlias = NDArray[np.float32]
+# A metadata field's value; dates are ISO 8601 text, so that they compare as they should.
+Value: TypeAlias = str | int | float | bool
+Fields: TypeAlias = Mapping[str, Value]
 BlockKind = Literal["title", "heading", "paragraph", "item", "row", "code"]
 
 
@@ -36,7 +41,11 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A source, read: known by its posix `path`; `id` names this very content at this path."""
+    """A source, read: known by its posix `path`; `id` names this very content at this path.
+
+    `pages` holds where each page begins in `text` (empty where there are none); `fields` the
+    metadata that the source states about itself: front matter, columns, properties.
+    """
 
     id: str
     path: str
@@ -44,6 +53,12 @@ class Document:
     text: str
     sha256: str
     blocks: tuple[Block, ...]
+    pages: tuple[int, ...] = ()
+    fields: Fields = field(default_factory=dict)
+
+    def page(self, offset: int) -> int:
+        """The page, from 1, that holds this place of the text; 0 where there are no pages."""
+        return bisect_right(self.pages, offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +90,21 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """`[start, end)` in the text of the document at path `document`."""
+
+    document: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
-    """A chunk found for a question. `sentences` are offsets into the document, as in Chunk."""
+    """A chunk found for a question. `sentences` are offsets into the document, as in Chunk.
+
+    `score` is the cosine to the question; the order of several passages is the retrieval mode's.
+    `page` is 0 where the document has none; `copies` are the places that hold the same text.
+    """
 
     chunk: str
     document: str
@@ -86,6 +114,8 @@ class Passage:
     text: str
     sentences: tuple[Sentence, ...]
     score: float
+    page: int = 0
+    copies: tuple[Place, ...] = ()
 
     def sentence_texts(self) -> tuple[str, ...]:
         """The quotes, in order."""

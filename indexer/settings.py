@@ -47,6 +47,18 @@ class Paths:
     def live(self, name: str) -> Path:
         return self.domain(name) / "LIVE"
 
+    def uploads(self, name: str) -> Path:
+        """Documents that came through the API; they belong to the domain like its folders."""
+        return self.domain(name) / "uploads"
+
+    def tombstones(self, name: str) -> Path:
+        """Documents deleted since the live snapshot was made: path to document id, as JSON."""
+        return self.domain(name) / "tombstones.json"
+
+    @property
+    def jobs(self) -> Path:
+        return self.root / "jobs"
+
     @property
     def adapters(self) -> Path:
         return self.root / "adapters"

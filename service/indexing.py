@@ -16,7 +16,7 @@ from adapters.errors import BaseRefused
 from adapters.registry import AdapterRegistry
 from adapters.release import AdapterChoice, Release, ReleaseStore
 from indexer.domain import Domain
-from indexer.job import IndexJob, IndexResult, Progress
+from indexer.job.run import IndexJob, IndexResult, Progress
 from indexer.settings import Paths
 from service.settings import ServiceSettings
 from service.shipped import register_adapters, shipped_names

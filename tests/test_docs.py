@@ -1,4 +1,4 @@
-"""The README names everything that a user can type, set, call or watch, and nothing else."""
+"""The documents name everything that a user can type, set, call or watch, and nothing else."""
 
 import ast
 import json
@@ -21,7 +21,7 @@ from dslm import app
 from eval.running import DidNotStart
 from indexer.domain import Domain, load_domain
 from indexer.errors import DslmError
-from indexer.sources import read_documents
+from indexer.reading.sources import read_documents
 from service.app import create_app
 from service.bootstrap import build
 from service.settings import ServiceSettings
@@ -29,9 +29,12 @@ from service.telemetry import Telemetry
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted((ROOT / "deploy" / "docs").glob("*.md"))
+DOMAIN = (ROOT / "deploy" / "docs" / "domain.md").read_text(encoding="utf-8")
+DOCS = "\n".join([README, *(page.read_text(encoding="utf-8") for page in PAGES)])
 CODE = re.compile(r"`([^`\n]+)`")
-NAMED = set(CODE.findall(README))
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+NAMED = set(CODE.findall(DOCS))
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", DOCS, re.DOTALL)
 
 
 def commands(group: Any, path: str = "dslm") -> Iterator[tuple[str, Any]]:
@@ -75,11 +78,10 @@ def subclasses(kind: type[DslmError]) -> set[type[DslmError]]:
 ERRORS = {DidNotStart, *subclasses(DslmError)}
 
 
-def row(name: str, section: str = "") -> str:
-    """The table row of a section (or of the whole README) that names it."""
-    text = README.partition(f"\n## {section}\n")[2].partition("\n## ")[0] if section else README
+def row(name: str, text: str = DOCS) -> str:
+    """The table row that names it."""
     rows = [line for line in text.splitlines() if line.startswith("|") and f"`{name}`" in line]
-    assert rows, f"{name} is in no table of the README"
+    assert rows, f"{name} is in no table of the documents"
     return rows[0]
 
 
@@ -99,7 +101,7 @@ def shell_lines() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_and_option_is_in_the_readme(name: str) -> None:
+def test_every_command_and_option_is_in_the_docs(name: str) -> None:
     described = row(name)
     assert [o for o in options(COMMANDS[name]) if f"`{o}`" not in described] == []
 
@@ -110,33 +112,31 @@ def test_every_command_gives_an_example_of_itself(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "field"), list(ServiceSettings.model_fields.items()))
-def test_every_service_setting_is_in_the_readme_with_its_default(
-    name: str, field: FieldInfo
-) -> None:
+def test_every_service_setting_is_in_the_docs_with_its_default(name: str, field: FieldInfo) -> None:
     default = str(field.default).replace(f"{ROOT}/", "")
     shown = {"None": "unset", "": "empty"}.get(default, f"`{default}`")
     assert row(f"DSLM_{name.upper()}").split(" | ")[1] == shown
 
 
-def test_the_readme_names_no_setting_that_does_not_exist() -> None:
+def test_the_docs_name_no_setting_that_does_not_exist() -> None:
     known = {f"DSLM_{name.upper()}" for name in ServiceSettings.model_fields}
-    assert set(re.findall(r"DSLM_[A-Z_]+", README)) <= known
+    assert set(re.findall(r"DSLM_[A-Z_]+", DOCS)) <= known
 
 
 @pytest.mark.parametrize(("key", "field"), list(domain_keys()))
-def test_every_domain_setting_is_in_the_readme_with_its_default(key: str, field: FieldInfo) -> None:
+def test_every_domain_setting_is_in_the_docs_with_its_default(key: str, field: FieldInfo) -> None:
     shown = "the folder's" if field.is_required() else f"`{json.dumps(field.default)}`"
     shown = {"`null`": "none", '`""`': "empty"}.get(shown, shown)
-    assert row(key, "Settings of a domain").split(" | ")[1] == shown
+    assert row(key, DOMAIN).split(" | ")[1] == shown
 
 
-def test_the_readme_names_no_domain_setting_that_does_not_exist() -> None:
-    sections = ("documents", "demonstrations", "embedder", "chunking", "retrieval", "answer")
-    named = {name for name in NAMED if re.fullmatch(rf"({'|'.join(sections)})\.\w+", name)}
+def test_the_docs_name_no_domain_setting_that_does_not_exist() -> None:
+    sections = "|".join(key.partition(".")[0] for key, _ in domain_keys() if "." in key)
+    named = {name for name in NAMED if re.fullmatch(rf"({sections})(\.\w+)+", name)}
     assert named <= {key for key, _ in domain_keys()}
 
 
-def test_every_endpoint_is_in_the_readme_and_no_other(tmp_path: Path) -> None:
+def test_every_endpoint_is_in_the_docs_and_no_other(tmp_path: Path) -> None:
     settings = ServiceSettings(store=tmp_path, engine_url="http://127.0.0.1:9")
     served = {
         f"{method} {re.sub(r':path', '', route.path)}"
@@ -155,17 +155,17 @@ def routes(served: Any) -> Iterator[APIRoute]:
 
 
 @pytest.mark.parametrize("name", list(metrics()))
-def test_every_metric_is_in_the_readme(name: str) -> None:
+def test_every_metric_is_in_the_docs(name: str) -> None:
     assert row(name)
 
 
-def test_the_readme_names_no_metric_that_does_not_exist() -> None:
+def test_the_docs_name_no_metric_that_does_not_exist() -> None:
     assert {name for name in NAMED if name.startswith("dslm_")} == set(metrics())
 
 
 @pytest.mark.parametrize("kind", sorted(ERRORS, key=str))
-def test_every_exit_code_and_error_code_is_in_the_readme(kind: Any) -> None:
-    assert f"\n| {kind.exit_code} | " in README
+def test_every_exit_code_and_error_code_is_in_the_docs(kind: Any) -> None:
+    assert f"\n| {kind.exit_code} | " in DOCS
     code = getattr(kind, "code", None)
     assert code is None or f"`{code}`" in NAMED or row(code)
 
@@ -183,19 +183,19 @@ def test_the_modules_that_define_errors_are_all_looked_at() -> None:
 
 
 @pytest.mark.parametrize("target", sorted(make_targets()))
-def test_every_make_target_is_in_the_readme(target: str) -> None:
-    assert target == "help" or re.search(rf"\bmake {target}\b", README)
+def test_every_make_target_is_in_the_docs(target: str) -> None:
+    assert target == "help" or re.search(rf"\bmake {target}\b", DOCS)
 
 
 @pytest.mark.parametrize("line", sorted({line for line in shell_lines() if "make " in line}))
-def test_every_make_command_in_the_readme_works(line: str) -> None:
+def test_every_make_command_in_the_docs_works(line: str) -> None:
     words = [word for word in shlex.split(line, comments=True) if "=" not in word]
     assert words[0] == "make"
     assert set(words[1:]) <= make_targets()
 
 
 @pytest.mark.parametrize("line", sorted({line for line in shell_lines() if "dslm " in line}))
-def test_every_dslm_command_in_the_readme_exists(line: str) -> None:
+def test_every_dslm_command_in_the_docs_exists(line: str) -> None:
     words = shlex.split(line, comments=True)
     words[0] = words[0].removeprefix(".venv/bin/")
     name = next((n for n in (" ".join(words[:3]), " ".join(words[:2])) if n in COMMANDS), "")
@@ -207,17 +207,17 @@ def test_every_dslm_command_in_the_readme_exists(line: str) -> None:
 @pytest.mark.parametrize(
     "path", sorted(name for name in NAMED if re.fullmatch(r"(\.?[\w-]+/)+[\w.-]*", name))
 )
-def test_every_path_in_the_readme_exists(path: str) -> None:
+def test_every_path_in_the_docs_exists(path: str) -> None:
     is_hub_id = re.search(r"-\d|Instruct", path) is not None
     assert is_hub_id or (ROOT / path).exists()
 
 
-def test_the_tree_in_the_readme_is_todays() -> None:
+def test_the_tree_in_the_docs_is_todays() -> None:
     assert with_tree(README, tree(ROOT)) == README, "run `make docs`"
 
 
 @pytest.mark.parametrize("block", [block for language, block in BLOCKS if language == "python"])
-def test_the_python_in_the_readme_is_python(block: str) -> None:
+def test_the_python_in_the_docs_is_python(block: str) -> None:
     assert len(ast.parse(block).body) > 1
     assert len([line for line in block.splitlines() if line.strip()]) <= 15
 

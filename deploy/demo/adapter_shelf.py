@@ -9,19 +9,19 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.chunking import split, with_context
 from indexer.domain import Domain, load_domain
-from indexer.examples import read_demonstrations
+from indexer.job.vector_cache import TextEmbedder
+from indexer.reading.examples import read_demonstrations
+from indexer.reading.sources import read_documents
 from indexer.records import Demonstration, Document
-from indexer.sources import read_documents
-from indexer.vector_cache import TextEmbedder
+from indexer.text.chunking import split, with_context
 
 Vectors = NDArray[np.float32]
 _HELD_OUT_EVERY = 5
 
 
 class Searcher(TextEmbedder, Protocol):
-    """What searching needs of indexer.embedder.Embedder."""
+    """What searching needs of indexer.embedding.embedder.Embedder."""
 
     query_prefix: str
 

@@ -35,7 +35,7 @@ from deploy.demo.adapter_rows import (
 )
 from deploy.demo.adapter_shelf import Shelf
 from indexer.domain import EmbedderSettings
-from indexer.embedder import Embedder
+from indexer.embedding.embedder import Embedder
 
 DEMO = Path(__file__).parent
 DOMAINS = DEMO / "domains"

@@ -4,7 +4,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 from indexer.domain import EmbedderSettings
-from indexer.embedder import Embedder
+from indexer.embedding.embedder import Embedder
 from indexer.records import Vectors
 
 LARGEST_BATCH = 32

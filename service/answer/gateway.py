@@ -6,7 +6,7 @@ from typing import Any
 
 from adapters.errors import PromptTooLong
 from adapters.prompt import REFUSAL_ID, Prompt, Source, compose
-from indexer.quoting import Quote
+from indexer.search.quoting import Quote
 from service.answer import local
 from service.answer.checks import Checks, refuse_what_the_mode_cannot
 from service.answer.citations import Citations, annotation, cite, merged

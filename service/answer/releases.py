@@ -17,7 +17,7 @@ from adapters.registry import AdapterRegistry
 from adapters.release import Release, ReleaseStore
 from indexer.domain import Domain, load_domain
 from indexer.errors import NotFound
-from indexer.retriever import Retriever
+from indexer.search.retriever import Retriever
 from indexer.settings import Paths
 from service.answer.snapshots import OpenSnapshots
 from service.engines.switch import AdapterSwitch, Registered

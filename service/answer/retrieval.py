@@ -4,8 +4,8 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from indexer.quoting import Quote, best_sentences
 from indexer.records import Demonstration, Passage, Vectors
+from indexer.search.quoting import Quote, best_sentences
 from service.answer.embedding import Embedders, QuestionEmbedder
 from service.answer.releases import OpenRelease
 from service.answer.request import Switches

@@ -5,9 +5,9 @@ from collections import Counter
 from pathlib import Path
 
 from adapters.release import Release
-from indexer.retriever import Retriever
+from indexer.search.retriever import Retriever
 from indexer.settings import Paths
-from indexer.snapshot import open_snapshot
+from indexer.store.snapshot import open_snapshot
 
 
 class OpenSnapshots:

@@ -16,8 +16,8 @@ from adapters.registry import AdapterRegistry
 from adapters.release import Release, ReleaseStore
 from indexer.domain import AnswerSettings, Domain, EmbedderSettings
 from indexer.errors import BadInput, NotFound, StoreError
-from indexer.manifest import EmbedderMark, SnapshotManifest
 from indexer.settings import Paths
+from indexer.store.manifest import EmbedderMark, SnapshotManifest
 
 if TYPE_CHECKING:
     from .conftest import WriteAdapter

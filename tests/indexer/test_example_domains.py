@@ -5,10 +5,10 @@ from functools import cache
 
 import pytest
 
-from indexer.chunking import quotable, split
 from indexer.domain import Domain, load_domains
+from indexer.reading.sources import read_demonstrations, read_documents
 from indexer.records import Document, Sentence
-from indexer.sources import read_demonstrations, read_documents
+from indexer.text.chunking import quotable, split
 from tests.indexer.conftest import ROOT
 
 _FOLDER = ROOT / "deploy" / "demo" / "domains"

@@ -1,0 +1,1 @@
+"""The files that are searched: vectors and words, by row number."""

@@ -1,0 +1,1 @@
+"""The index job: from documents to a published snapshot."""

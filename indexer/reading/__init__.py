@@ -1,0 +1,1 @@
+"""Files of any office kind to documents: found on disk, read, cleaned."""

@@ -1,0 +1,136 @@
+"""Markdown and HTML to clean lines: the main content, without what surrounds it on every page."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from markdown_it import MarkdownIt
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from indexer.reading.layout import Line, clean
+from indexer.records import BlockKind
+
+_DROPPED = (
+    "nav, header, footer, script, style, aside, template, noscript, form, iframe, svg, button,"
+    " select, head, [hidden], [aria-hidden=true], [role=navigation], [role=banner],"
+    " [role=contentinfo], [role=complementary], [role=search], [class*=crumb]"
+)
+_BLOCKS = frozenset(
+    "address article blockquote body caption center dd details dialog div dl dt fieldset figcaption"
+    " figure h1 h2 h3 h4 h5 h6 hgroup hr html legend li main ol p pre search section summary table"
+    " tbody tfoot thead tr ul".split()
+)
+_HEADING = re.compile(r"h([1-6])")
+_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n---[ \t]*(?:\n|\Z)", re.DOTALL)
+_FRONT_TITLE = re.compile(r"^title:[ \t]*(.+)$", re.MULTILINE)
+
+
+def read_markdown(text: str) -> tuple[str, list[Line]]:
+    """Title ("" when there is none) and lines. Front matter gives its title and is left out."""
+    front = _FRONT_MATTER.match(text)
+    body = text[front.end() :] if front else text
+    title, lines = read_html(MarkdownIt("commonmark").enable("table").render(body))
+    named = _FRONT_TITLE.search(front.group(1)) if front else None
+    return (clean(named.group(1).strip("\"' ")) if named else title), lines
+
+
+def read_html(text: str) -> tuple[str, list[Line]]:
+    """Title (the first h1, else the page's; "" when there is none) and lines."""
+    tree = LexborHTMLParser(text)
+    title = _text_of(tree.css_first("h1")) or _text_of(tree.css_first("title"))
+    for node in tree.css(_DROPPED):
+        if node.tag not in ("html", "body"):
+            node.decompose()
+    root = _main_content(tree)
+    return title, _Reader().read(root) if root is not None else []
+
+
+def _text_of(node: LexborNode | None) -> str:
+    return clean(node.text()) if node is not None else ""
+
+
+def _main_content(tree: LexborHTMLParser) -> LexborNode | None:
+    for selector in ("main, [role=main]", "article"):
+        found = tree.css(selector)
+        if len(found) == 1 and clean(found[0].text()):
+            return found[0]
+    return tree.body
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Walks the tree without recursion, for pages nest deeper than Python's stack.
+
+    `kinds` holds what each open block makes of its text; `pending` the text not yet a line.
+    """
+
+    lines: list[Line] = field(default_factory=list)
+    pending: list[str] = field(default_factory=list)
+    kinds: list[tuple[BlockKind, int]] = field(default_factory=lambda: [("paragraph", 0)])
+
+    def read(self, root: LexborNode) -> list[Line]:
+        for node, entering in _walk(root):
+            if node.tag == "-text":
+                self.pending.append(node.text(deep=False))
+            elif self.kinds[-1][0] == "row" and node.tag != "tr":
+                self._inside_row(node, entering)
+            elif node.tag == "br":
+                self.pending.append("\n")
+            elif node.tag in _BLOCKS:
+                self._block(node, entering)
+        self._flush()
+        return self.lines
+
+    def _inside_row(self, node: LexborNode, entering: bool) -> None:
+        # Cells are told apart; paragraphs within a cell are not: a row stays one line.
+        if node.tag in ("td", "th"):
+            self.pending.append("" if entering else "\x1f")
+        elif node.tag in _BLOCKS or node.tag == "br":
+            self.pending.append(" ")
+
+    def _block(self, node: LexborNode, entering: bool) -> None:
+        self._flush()
+        if entering:
+            self.kinds.append(self._kind_of(node))
+        else:
+            self.kinds.pop()
+
+    def _kind_of(self, node: LexborNode) -> tuple[BlockKind, int]:
+        kind, level = self.kinds[-1]
+        heading = _HEADING.fullmatch(node.tag or "")
+        if heading:
+            return "heading", int(heading.group(1))
+        if node.tag in ("ul", "ol"):
+            return kind, level + 1
+        if node.tag == "li":
+            return "item", max(level, 1)
+        if node.tag == "pre":
+            return "code", level
+        if node.tag == "tr" and node.css_first("table, h1, h2, h3, h4") is None:
+            return "row", level
+        return kind, level
+
+    def _flush(self) -> None:
+        text, (kind, level) = "".join(self.pending), self.kinds[-1]
+        self.pending.clear()
+        if kind == "row":
+            cells = [clean(cell) for cell in text.split("\x1f")]
+            pieces = [" | ".join(cell for cell in cells if cell)]
+        elif kind == "code":
+            pieces = [clean(piece) for piece in text.split("\n")]
+        else:
+            pieces = [clean(text)]
+        self.lines.extend(Line(kind, level, piece) for piece in pieces if piece)
+
+
+def _walk(root: LexborNode) -> Iterator[tuple[LexborNode, bool]]:
+    """Every node, entered and (elements only) left, in the order of the page."""
+    stack: list[tuple[LexborNode, bool]] = [(root, True)]
+    while stack:
+        node, entering = stack.pop()
+        yield node, entering
+        if not entering or node.tag == "-text":
+            continue
+        stack.append((node, False))
+        children = list(node.iter(include_text=True))
+        stack.extend((child, True) for child in reversed(children))

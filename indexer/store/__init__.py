@@ -1,0 +1,1 @@
+"""What is kept: the catalog of a domain and the snapshots made of it."""

@@ -1,0 +1,69 @@
+"""How records lie in SQLite, for the catalog and for snapshots alike: columns and rows."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from indexer.records import Block, Chunk, Demonstration, Document, Sentence
+
+Row = tuple[Any, ...]
+
+# Everything a database needs to hold documents; a snapshot numbers chunks and demonstrations
+# as its vectors are numbered, the catalog does not care about their order in the table.
+SCHEMA = """
+CREATE TABLE documents(
+    path TEXT PRIMARY KEY, id TEXT NOT NULL, title TEXT NOT NULL, text TEXT NOT NULL,
+    sha256 TEXT NOT NULL, blocks TEXT NOT NULL, pages TEXT NOT NULL, fields TEXT NOT NULL);
+CREATE TABLE chunks(
+    row INTEGER PRIMARY KEY, id TEXT NOT NULL, document TEXT NOT NULL, start INTEGER NOT NULL,
+    end INTEGER NOT NULL, headings TEXT NOT NULL, sentences TEXT NOT NULL);
+CREATE TABLE demonstrations(
+    row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, question TEXT NOT NULL, answer TEXT NOT NULL,
+    "group" TEXT NOT NULL);
+"""
+
+DOCUMENT = "path, id, title, text, sha256, blocks, pages, fields"
+CHUNK = "id, document, start, end, headings, sentences"
+DEMONSTRATION = 'id, question, answer, "group"'
+
+
+def document_row(document: Document) -> Row:
+    blocks = [(b.kind, b.start, b.end, b.level) for b in document.blocks]
+    d = document
+    fields = json.dumps(dict(d.fields), ensure_ascii=False, sort_keys=True)
+    return d.path, d.id, d.title, d.text, d.sha256, _pack(blocks), _pack(d.pages), fields
+
+
+def read_document(row: Row) -> Document:
+    path, name, title, text, sha256, blocks, pages, fields = row
+    known = tuple(Block(*block) for block in json.loads(blocks))
+    return Document(
+        name, path, title, text, sha256, known, tuple(json.loads(pages)), json.loads(fields)
+    )
+
+
+def chunk_row(chunk: Chunk) -> Row:
+    spans = [(sentence.start, sentence.end) for sentence in chunk.sentences]
+    return chunk.id, chunk.document, chunk.start, chunk.end, _pack(chunk.headings), _pack(spans)
+
+
+def read_chunk(row: Row) -> Chunk:
+    name, document, start, end, headings, sentences = row
+    return Chunk(name, document, start, end, read_headings(headings), read_sentences(sentences))
+
+
+def read_headings(packed: str) -> tuple[str, ...]:
+    return tuple(json.loads(packed))
+
+
+def read_sentences(packed: str) -> tuple[Sentence, ...]:
+    return tuple(Sentence(start, end) for start, end in json.loads(packed))
+
+
+def demonstration_row(demonstration: Demonstration) -> Row:
+    d = demonstration
+    return d.id, d.question, d.answer, d.group
+
+
+def _pack(value: Iterable[object]) -> str:
+    return json.dumps(list(value), ensure_ascii=False, separators=(",", ":"))
