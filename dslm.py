@@ -174,6 +174,20 @@ def print_sources(last: "Piece") -> None:
     typer.echo(f"  {release}, {adapter}, {made.get('mode')}, snapshot {made.get('snapshot')}")
 
 
+@app.command(
+    epilog=examples("bench relay", "bench indexing --help"),
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def bench(context: typer.Context) -> None:
+    """Measure speed, side by side with peers; `dslm bench --help` lists what."""
+    from eval.bench.__main__ import app as benches
+    from eval.running import end_like_ctrl_c
+
+    end_like_ctrl_c()
+    benches(context.args, prog_name="dslm bench")
+
+
 @app.command(epilog=examples("doctor"))
 def doctor() -> None:
     """Say what this machine has and what to do about what is missing; 1 if serving cannot work."""
