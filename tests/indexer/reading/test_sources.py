@@ -7,7 +7,7 @@ import pytest
 
 from indexer.domain import Domain, load_domain
 from indexer.errors import BadInput
-from indexer.reading.sources import MAX_BYTES, read_demonstrations, read_documents
+from indexer.reading.sources import read_demonstrations, read_documents
 from indexer.records import Document, Rejected
 
 
@@ -67,8 +67,8 @@ def test_a_file_that_is_no_text_is_rejected(
 
 def test_a_huge_file_is_rejected_unread(folder: Path) -> None:
     with (folder / "documents" / "huge.txt").open("wb") as file:
-        file.truncate(MAX_BYTES + 1)
-    assert "32 MiB" in _reason(folder, "huge.txt")
+        file.truncate(64 * 1024 * 1024 + 1)
+    assert "64 MiB" in _reason(folder, "huge.txt")
 
 
 def test_a_name_that_is_not_text_is_rejected(folder: Path) -> None:

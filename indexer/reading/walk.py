@@ -1,0 +1,136 @@
+"""The files of a domain, found on disk: walked and looked at, never opened."""
+
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_ISREG
+
+from indexer.domain import Domain
+from indexer.errors import BadInput
+from indexer.reading.kinds import KINDS, NAMES, suffix_of
+from indexer.records import Rejected
+
+UPLOADS = "uploads/"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file as it was found. `path` is posix, in the domain's own namespace; `file` has no link
+    in it, so that whoever opens it can see that nothing was put in its place since."""
+
+    path: str
+    file: Path
+    size: int
+    mtime_ns: int
+
+
+def scan(domain: Domain, uploads: Path | None = None) -> Iterator[SourceFile | Rejected]:
+    """Every file in order of path, of each configured folder in turn and then of `uploads`.
+
+    Hidden files are left out, links out of a folder refused; of two files with one path the
+    second is rejected. BadInput: a configured path does not exist or cannot be listed.
+    """
+    seen: set[str] = set()
+    for found in _everything(domain, uploads):
+        if found.path not in seen:
+            seen.add(found.path)
+            yield found
+        else:
+            yield Rejected(found.path, "another document has this path")
+
+
+def _everything(domain: Domain, uploads: Path | None) -> Iterator[SourceFile | Rejected]:
+    largest = domain.documents.limits.file_mb * 1024 * 1024
+    for entry in domain.documents.paths:
+        yield from _Walk(largest).entry(domain.folder / entry)
+    if uploads is not None and uploads.is_dir():
+        yield from _Walk(largest, UPLOADS).entry(uploads)
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """`largest` in bytes; `prefix` comes before every path."""
+
+    largest: int
+    prefix: str = ""
+
+    def entry(self, entry: Path) -> Iterator[SourceFile | Rejected]:
+        """`entry` is a folder, or one file; a document's path is relative to it, or its name."""
+        real = os.path.realpath(entry)
+        if os.path.isdir(real):
+            yield from self._folder(real, self.prefix, real)
+        elif os.path.exists(real):
+            yield self._file(real, self.prefix + entry.name)
+        else:
+            raise BadInput(
+                f"The document folder {entry} does not exist",
+                "Create it, or correct `documents.paths` in domain.toml",
+            )
+
+    def _folder(self, folder: str, prefix: str, root: str) -> Iterator[SourceFile | Rejected]:
+        """In order of the paths' parts: a folder's files stand where its name stands."""
+        try:
+            with os.scandir(folder) as entries:
+                ordered = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            if error.errno != errno.ENOENT or folder == root:
+                yield _unlisted(folder, prefix, error)
+            return
+        for entry in ordered:
+            path = prefix + entry.name
+            if entry.name.startswith("."):
+                continue
+            if entry.is_symlink():
+                yield self._link(entry.path, path, root)
+            elif entry.is_dir(follow_symlinks=False):
+                yield from self._folder(entry.path, f"{path}/", root)
+            else:
+                yield self._file(entry.path, path)
+
+    def _link(self, link: str, path: str, root: str) -> SourceFile | Rejected:
+        real = os.path.realpath(link)
+        if not real.startswith(root.rstrip("/") + "/"):
+            reason = "is a link out of the document folder, and those are not followed"
+            return Rejected(_shown(path), reason)
+        if os.path.isdir(real):
+            reason = "is a link to a folder, and those are not followed"
+            return Rejected(_shown(path), reason)
+        return self._file(real, path)
+
+    def _file(self, file: str, path: str) -> SourceFile | Rejected:
+        try:
+            state = os.stat(file, follow_symlinks=False)
+        except OSError as error:
+            return Rejected(_shown(path), f"cannot be read: {error.strerror}")
+        reason = self._refusal(path, state)
+        if reason:
+            return Rejected(_shown(path), reason)
+        return SourceFile(path, Path(file), state.st_size, state.st_mtime_ns)
+
+    def _refusal(self, path: str, state: os.stat_result) -> str:
+        """Why this file need not even be opened; "" when it is to be."""
+        if not path.isprintable() or any("\ud800" <= sign <= "\udfff" for sign in path):
+            return "has a name that is not text"
+        if not S_ISREG(state.st_mode):
+            return "is not a file"
+        if suffix_of(path) not in KINDS:
+            return f"is of no kind that can be read ({NAMES})"
+        if state.st_size > self.largest:
+            return f"is larger than {self.largest // 1024 // 1024} MiB; split it"
+        return ""
+
+
+def _unlisted(folder: str, prefix: str, error: OSError) -> Rejected:
+    """A folder that is closed on purpose is left out; one that fails must not look empty."""
+    if error.errno in (errno.EACCES, errno.EPERM) and prefix.rstrip("/"):
+        return Rejected(_shown(prefix.rstrip("/")), f"cannot be listed: {error.strerror}")
+    raise BadInput(
+        f"The document folder {folder} cannot be listed: {error.strerror}",
+        "Mount or repair it, or correct `documents.paths` in domain.toml",
+    ) from error
+
+
+def _shown(path: str) -> str:
+    return path.encode(errors="backslashreplace").decode()
