@@ -12,7 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.errors import StoreError
-from indexer.index.lexical_build import FORMAT, MARK, ROWS, SCORES, STARTS, WORDS, build, word_key
+from indexer.index.lexical_build import (
+    FORMAT,
+    MARK,
+    ROWS,
+    SCORES,
+    STARTS,
+    WORDS,
+    Array,
+    build,
+    word_key,
+)
 from indexer.index.lexical_words import Stems
 from indexer.records import Vectors
 from indexer.settings import store_errors
@@ -48,9 +58,10 @@ class LexicalIndex:
     def load(cls, folder: Path) -> "LexicalIndex":
         """StoreError when a file is missing, cut short or of another format."""
         count = _read_mark(folder / MARK)
-        words, starts, rows, scores = (
-            _open(folder / name) for name in (WORDS, STARTS, ROWS, SCORES)
-        )
+        words = _open(folder / WORDS, np.uint64)
+        starts = _open(folder / STARTS, np.int64)
+        rows = _open(folder / ROWS, np.int32)
+        scores = _open(folder / SCORES, np.float32)
         sizes = (len(words) + 1, len(rows), len(rows))
         if sizes != (len(starts), len(scores), int(starts[-1]) if len(starts) else -1):
             raise StoreError(f"The files of {folder} do not belong together", _REMEDY)
@@ -133,10 +144,13 @@ def _read_mark(path: Path) -> int:
     raise StoreError(f"{path} has format {mark['format']}, this program reads {FORMAT}", _REMEDY)
 
 
-def _open(path: Path) -> "NDArray[np.generic]":
+def _open(path: Path, kind: type[np.generic]) -> Array:
     """Memory-mapped, without numpy's class for that, whose slices cost microseconds each."""
     with store_errors(path):
         try:
-            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+            values = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
         except ValueError as error:
             raise StoreError(f"{path} is not what was written: {error}", _REMEDY) from error
+    if values.dtype != kind or values.ndim != 1:
+        raise StoreError(f"{path} holds {values.dtype} instead of {kind.__name__}", _REMEDY)
+    return values

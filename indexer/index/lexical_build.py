@@ -49,7 +49,7 @@ def word_key(stem: str) -> int:
 
 
 def build(texts: Callable[[], Iterable[str]], folder: Path) -> None:
-    """Write the index of what `texts` gives, one a row, into `folder`, durably. StoreError if it cannot."""
+    """Write the index of what `texts` gives, one a row, durably. StoreError where it cannot."""
     with store_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as spool:
@@ -171,12 +171,9 @@ def _write(path: Path, values: Array) -> None:
 
 
 def _write_header(file: IO[bytes], kind: "np.dtype[Any]", count: int) -> None:
-    header = {
-        "descr": np.lib.format.dtype_to_descr(kind),
-        "fortran_order": False,
-        "shape": (count,),
-    }
-    np.lib.format.write_array_header_1_0(file, header)
+    """What np.save writes before the values, for values that come bit by bit."""
+    header = {"descr": kind.str, "fortran_order": False, "shape": (count,)}
+    np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
 
 
 def _sync(file: IO[bytes]) -> None:
