@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -26,11 +27,14 @@ from indexer.embedding.weights import PACKAGED, Family, family_of, library_versi
 from indexer.errors import BadInput, DslmError
 from indexer.records import Vectors
 
+Role: TypeAlias = Literal["passage", "question", "query"]
+
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 # Of a repository on the hub: what other libraries read. The weights are taken as safetensors.
 _UNUSED = ["*.h5", "*.msgpack", "*.onnx", "*.ot", "onnx/*", "openvino/*", "pytorch_model.bin"]
 _GPU_BATCH_TOKENS = 16_384
+_CHECKPOINT = 64
 
 
 class Embedder:
@@ -74,6 +78,22 @@ class Embedder:
     def embed_symmetric(self, texts: Sequence[str]) -> Vectors:
         """Texts compared with their like, question with question: unit rows [n, dimension]."""
         return self._embed(list(texts))
+
+    def stream(self, texts: Sequence[str], role: Role) -> Iterator[tuple[list[int], Vectors]]:
+        """Rows of `texts` with their unit vectors [rows, dimension], batch by batch as made.
+
+        Longest first. `passage` is looked for, `query` looks for it, and a `question` is compared
+        with questions. Each row comes once; leaving the loop stops the work.
+        """
+        prefix = {"passage": self.passage_prefix, "query": self.query_prefix, "question": ""}[role]
+        prefixed = [prefix + text for text in texts]
+        lengths = [self.count_tokens(text) for text in prefixed]
+        budget = 0 if self.device == "cpu" else _GPU_BATCH_TOKENS
+        batches = list(_batches(lengths, budget))
+        for first in range(0, len(batches), _CHECKPOINT):
+            window = batches[first : first + _CHECKPOINT]
+            found = list(self._encode([[prefixed[row] for row in rows] for rows in window]))
+            yield [row for rows in window for row in rows], np.concatenate(found)
 
     def embed_question(self, text: str) -> tuple[Vectors, Vectors]:
         """Two vectors [dimension], to find passages and demonstrations; one pass if it suffices."""
