@@ -10,7 +10,9 @@ from starlette.exceptions import HTTPException
 
 from indexer.errors import DslmError
 from service.api.chat import chat_routes
+from service.api.documents import document_routes
 from service.api.domains import domain_routes
+from service.api.jobs import job_routes
 from service.api.limits import Admission
 from service.api.releases import release_routes
 from service.api.status import status_routes
@@ -31,7 +33,9 @@ def create_app(service: Service, admission: Admission | None = None) -> FastAPI:
     admission = admission or Admission(service.settings.max_concurrent, service.telemetry)
     app.include_router(chat_routes(service.gateway, admission, service.telemetry))
     app.include_router(domain_routes(service.releases, service.supervisor))
-    app.include_router(release_routes(service.releases, service.jobs))
+    app.include_router(release_routes(service.releases))
+    app.include_router(document_routes(service.releases, service.documents, service.settings))
+    app.include_router(job_routes(service.releases, service.jobs))
     app.include_router(status_routes(service))
     app.add_exception_handler(DslmError, _ours)
     app.add_exception_handler(HTTPException, _starlettes)

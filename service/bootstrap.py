@@ -17,6 +17,8 @@ from service.answer.gateway import Gateway
 from service.answer.releases import Releases
 from service.answer.retrieval import Retrieval
 from service.answer.tokens import TokenCounter
+from service.child import ChildSettings
+from service.documents import Documents
 from service.engines.command import engine_command, engine_environment
 from service.engines.engine import Engine
 from service.engines.process import ElsewhereHost, EngineHost, EngineProcess
@@ -41,6 +43,7 @@ class Service:
     embedders: Embedders
     releases: Releases
     gateway: Gateway
+    documents: Documents
     jobs: Jobs
     provisioned: asyncio.Event
 
@@ -52,6 +55,8 @@ class Service:
             asyncio.create_task(self.releases.follow()),
         ]
         try:
+            await asyncio.to_thread(self.documents.clear_stale)
+            await self.jobs.open(self.releases.domains)
             yield
         finally:
             await self.jobs.close()
@@ -106,7 +111,13 @@ def build(settings: ServiceSettings, host: EngineHost | None = None) -> Service:
         embedders,
         releases,
         gateway,
-        Jobs(job_environment(settings), releases.refresh),
+        Documents(paths, list(domains)),
+        Jobs(
+            paths.jobs,
+            ChildSettings(job_environment(settings)),
+            releases.refresh,
+            settings.max_jobs,
+        ),
         asyncio.Event(),
     )
 

@@ -32,6 +32,18 @@ class InvalidRequest(ServiceError):
     type = "invalid_request_error"
 
 
+class UnknownField(InvalidRequest):
+    """A field that neither OpenAI's API nor this service has."""
+
+    code = "unknown_parameter"
+
+
+class Unsupported(InvalidRequest):
+    """A field or a value that OpenAI's API has and this service cannot honour."""
+
+    code = "unsupported_parameter"
+
+
 class ContextLengthExceeded(InvalidRequest):
     """The question alone does not fit the context."""
 
@@ -42,6 +54,20 @@ class TooLarge(InvalidRequest):
     """The body exceeds what the service reads."""
 
     status = 413
+
+
+class TooSlow(InvalidRequest):
+    """The body came too slowly."""
+
+    status = 408
+    code = "request_timeout"
+
+
+class AlreadyThere(InvalidRequest):
+    """`If-None-Match: *` was sent and there is something."""
+
+    status = 412
+    code = "already_there"
 
 
 class Conflict(InvalidRequest):
@@ -77,6 +103,13 @@ class Unavailable(ServiceError):
 
     status = 503
     code = "engine_unavailable"
+
+
+class OutOfSpace(ServiceError):
+    """The disk is full; nothing that was there has changed."""
+
+    status = 507
+    code = "insufficient_storage"
 
 
 class EngineTimeout(ServiceError):

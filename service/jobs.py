@@ -1,134 +1,249 @@
-"""Indexing jobs: one child process each, so that a job can neither block nor crash the service."""
+"""Indexing jobs: one child process each, so that a job can neither block nor crash the service.
+
+A job ends with the service, if that is stopped or killed, and is started again under its id when
+the service starts: the work itself resumes where it was, so nothing but a start is lost, and no
+child is ever left running that nobody watches. Two children never work on one domain: the service
+sees the old one off first, and the domain's lock would refuse the second.
+"""
 
 import asyncio
 import logging
-import sys
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Any
 
-import orjson
-
-from service.errors import Conflict, UnknownName
+from indexer.errors import BadInput
+from service.child import ChildSettings, IndexChild, is_alive, process_of, see_off, this_process
+from service.errors import Conflict, InvalidRequest, Overloaded, ServiceError, UnknownName
+from service.job import Job, Status
+from service.job_files import JobFiles
 
 KEPT_JOBS = 100
-KEPT_LINES = 20
-LONGEST_LINE = 16 * 2**20
+MOST_ATTEMPTS = 5
+MOST_WATCHERS = 64
+MOST_WAITING = 100
+SAVE_SECONDS = 1.0
 log = logging.getLogger("dslm.jobs")
-COMMAND = (sys.executable, "-m", "dslm", "index", "--json")
-
-
-@dataclass(slots=True)
-class Job:
-    """One run of `dslm index --json`; `result` is its last line."""
-
-    domain: str
-    id: str = field(default_factory=lambda: f"job-{uuid.uuid4().hex[:12]}")
-    status: Literal["running", "succeeded", "failed"] = "running"
-    created: int = field(default_factory=lambda: int(time.time()))
-    progress: dict[str, Any] = field(default_factory=dict)
-    result: dict[str, Any] | None = None
-    error: str | None = None
-
-    def describe(self) -> dict[str, Any]:
-        """The job as the API shows it."""
-        return {
-            "id": self.id,
-            "object": "job",
-            "domain": self.domain,
-            "status": self.status,
-            "created": self.created,
-            "progress": self.progress,
-            "result": self.result,
-            "error": self.error,
-        }
 
 
 class Jobs:
-    """Starts indexing jobs, at most one a domain, and remembers the last ones."""
+    """Starts indexing jobs, one a domain and `most` at once, and remembers the last ones."""
 
     def __init__(
         self,
-        environment: Mapping[str, str],
+        folder: Path,
+        child: ChildSettings,
         after: Callable[[str], Awaitable[None]],
-        command: Sequence[str] = COMMAND,
+        most: int = 1,
     ) -> None:
-        self._environment = environment
+        self._files = JobFiles(folder)
+        self._child = child
         self._after = after
-        self._command = command
+        self._slots = asyncio.Semaphore(most)
+        self._planning = asyncio.Semaphore(1)
         self._jobs: dict[str, Job] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._running: dict[str, IndexChild] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stopping: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._versions: Counter[str] = Counter()
+        self._watchers = 0
+        self.opened = asyncio.Event()
+        self._closing = False
+
+    async def open(self, domains: Iterable[str]) -> None:
+        """Remember the jobs of earlier services, and go on with those that were interrupted."""
+        for job in await self._files.read_all():
+            if is_alive(job.service):
+                continue  # of another service that works on this store
+            self._jobs[job.id] = job
+            if job.has_ended:
+                continue
+            if job.status == "cancelling":
+                await self._ended(job, "cancelled")
+            elif job.domain not in domains:
+                await self._ended(job, "failed", f"The domain '{job.domain}' is no longer served")
+            elif job.attempts >= MOST_ATTEMPTS:
+                await self._ended(job, "failed", f"Interrupted {job.attempts} times")
+            else:
+                job.status = "queued"
+                self._begin(job)
+        self.opened.set()
 
     def get(self, job_id: str) -> Job:
+        """UnknownName if there is none, or none any more."""
         if job_id not in self._jobs:
-            raise UnknownName(f"There is no job '{job_id}'", "Jobs end with the service")
+            remedy = f"See GET /v1/jobs; the last {KEPT_JOBS} are kept"
+            raise UnknownName(f"There is no job '{job_id}'", remedy)
         return self._jobs[job_id]
 
-    def start(self, domain: str) -> Job:
-        """Begin to index `domain`; refuse while a job of the same domain runs."""
-        running = [j for j in self._jobs.values() if j.domain == domain and j.status == "running"]
-        if running:
+    def newest_first(self) -> list[Job]:
+        """Those that are remembered."""
+        return sorted(self._jobs.values(), key=lambda job: (job.created, job.id), reverse=True)
+
+    def unfinished(self, domain: str) -> Job | None:
+        """The domain's job that is queued or running."""
+        waiting = (job for job in self._jobs.values() if job.domain == domain)
+        return next((job for job in waiting if not job.has_ended), None)
+
+    async def start(self, domain: str) -> Job:
+        """Begin to index `domain`; Conflict while a job of the same domain has not ended."""
+        other = self.unfinished(domain)
+        if other:
             raise Conflict(
-                f"The domain '{domain}' is being indexed by {running[0].id}", "Wait for its end"
+                f"The domain '{domain}' is being indexed by {other.id}", "Wait or cancel"
             )
-        job = Job(domain)
+        if len(self._tasks) >= MOST_WAITING:
+            raise Overloaded(f"{MOST_WAITING} jobs are waiting", "Try again later", retry_after=60)
+        job = Job(domain=domain)
         self._jobs[job.id] = job
-        for old in list(self._jobs)[:-KEPT_JOBS]:
-            del self._jobs[old]
-        task = asyncio.get_running_loop().create_task(self._run(job))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        try:
+            await self._files.save(job)
+        except BaseException:
+            del self._jobs[job.id]
+            raise
+        self._begin(job)
         return job
 
+    async def cancel(self, job_id: str) -> Job:
+        """Have it end within one batch; what it has done is kept. Conflict if it has ended."""
+        job = self.get(job_id)
+        if job.has_ended:
+            raise Conflict(f"The job '{job_id}' has ended: {job.status}", "Start another")
+        if job.status == "queued":
+            await self._ended(job, "cancelled")
+        elif job.status == "running":
+            job.status = "cancelling"
+            self._tell(job)
+            if job_id in self._running:
+                self._stop(self._running[job_id])
+            await self._files.keep(job)
+        return job
+
+    async def plan(self, domain: str) -> dict[str, Any]:
+        """What a job would do, by a child that changes nothing."""
+        async with self._planning:
+            async with IndexChild.running(self._child, "--dry-run", domain) as child:
+                plans = [said async for said in child.events() if said.get("event") == "plan"]
+                code = await child.ended()
+        if code or not plans:
+            kind = InvalidRequest if code == BadInput.exit_code else ServiceError
+            raise kind(child.said() or f"The dry run ended with exit code {code}")
+        return {key: value for key, value in plans[-1].items() if key != "event"}
+
+    def watch(self, job_id: str, patience: float) -> AsyncIterator[Job | None]:
+        """The job now, at every change, and when it has ended; None after `patience` seconds of
+        silence. Who is slow to ask misses changes, never the end."""
+        if self._watchers >= MOST_WATCHERS:
+            raise Overloaded(f"{MOST_WATCHERS} clients watch jobs", "Poll the job", retry_after=5)
+        return self._watch(self.get(job_id), patience)
+
+    async def _watch(self, job: Job, patience: float) -> AsyncIterator[Job | None]:
+        self._watchers += 1
+        seen = -1
+        try:
+            while not self._closing:
+                changed, version = self._changed, self._versions[job.id]
+                if version != seen:
+                    seen = version
+                    yield job
+                    if job.has_ended:
+                        return
+                    continue
+                try:
+                    await asyncio.wait_for(changed.wait(), patience)
+                except TimeoutError:
+                    yield None
+        finally:
+            self._watchers -= 1
+
+    def end_watching(self) -> None:
+        """Let every watcher go: the service is about to stop."""
+        self._closing = True
+        self._tell(None)
+
     async def close(self) -> None:
-        """End the children; what they had not published stays unpublished."""
-        for task in self._tasks:
+        """End the children; their jobs go on when the service starts again."""
+        self.end_watching()
+        interrupted = [self._jobs[job_id] for job_id in self._tasks]
+        for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks.values(), *self._stopping, return_exceptions=True)
+        for job in interrupted:
+            if job.status == "running":
+                job.status = "queued"
+            job.service = job.child = None
+            await self._files.keep(job)
+
+    def _begin(self, job: Job) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(job))
+        self._tasks[job.id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(job.id, None))
 
     async def _run(self, job: Job) -> None:
         try:
-            code, last_words = await self._child(job)
-            await self._after(job.domain)
-            job.error = None if code == 0 else last_words or f"exit code {code}"
+            async with self._slots:
+                await see_off(job.child, self._child.stop_seconds)
+                if job.status != "cancelled":
+                    await self._attempt(job)
         except Exception as error:  # a job that is not told as ended would lock its domain
             log.exception("the job %s failed", job.id)
-            job.error = str(error) or repr(error)
-        job.status = "failed" if job.error else "succeeded"
+            await self._ended(job, "failed", str(error) or repr(error))
 
-    async def _child(self, job: Job) -> tuple[int, str]:
-        """Run it to its end: its exit code and the last it said on stderr."""
-        child = await asyncio.create_subprocess_exec(
-            *self._command,
-            job.domain,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=dict(self._environment),
-            limit=LONGEST_LINE,
-        )
-        try:
-            assert child.stdout is not None
-            assert child.stderr is not None
-            said = asyncio.ensure_future(child.stderr.read())
-            async for line in child.stdout:
-                _take(job, line)
-            last = (await said).decode(errors="replace").strip().splitlines()[-KEPT_LINES:]
-            return await child.wait(), "\n".join(last)
-        finally:
-            if child.returncode is None:
-                child.terminate()
-                await child.wait()
+    async def _attempt(self, job: Job) -> None:
+        job.begin()
+        job.service = this_process()
+        async with IndexChild.running(self._child, job.domain) as child:
+            self._running[job.id] = child
+            job.child = process_of(child.process.pid)
+            if job.status == "cancelling":
+                self._stop(child)
+            try:
+                await self._follow(job, child)
+                code = await child.ended()
+            finally:
+                del self._running[job.id]
+        await self._after(job.domain)
+        await self._ended(job, *_outcome(job, code, child.said()))
+
+    def _stop(self, child: IndexChild) -> None:
+        stopping = asyncio.create_task(child.stop())
+        self._stopping.add(stopping)
+        stopping.add_done_callback(self._stopping.discard)
+
+    async def _follow(self, job: Job, child: IndexChild) -> None:
+        await self._files.keep(job)
+        saved = time.monotonic()
+        async for said in child.events():
+            job.take(said)
+            self._tell(job)
+            if time.monotonic() - saved > SAVE_SECONDS:
+                await self._files.keep(job)
+                saved = time.monotonic()
+
+    async def _ended(self, job: Job, status: Status, error: str | None = None) -> None:
+        job.end(status, error)
+        await self._files.keep(job)
+        ended = [one for one in self.newest_first() if one.has_ended]
+        for old in ended[KEPT_JOBS:]:
+            del self._jobs[old.id], self._versions[old.id]
+            await self._files.remove(old)
+        self._tell(job)
+
+    def _tell(self, job: Job | None) -> None:
+        if job:
+            self._versions[job.id] += 1
+        self._changed.set()
+        self._changed = asyncio.Event()
 
 
-def _take(job: Job, line: bytes) -> None:
-    try:
-        said = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return
-    if said.get("event") == "progress":
-        job.progress = {key: said.get(key) for key in ("phase", "done", "total")}
-    elif said.get("event") == "result":
-        job.result = {key: value for key, value in said.items() if key != "event"}
+def _outcome(job: Job, code: int, said: str) -> tuple[Status, str | None]:
+    if code == 0:
+        return "succeeded", None
+    if job.status == "cancelling":
+        return "cancelled", None
+    if code < 0:
+        return "failed", f"Ended by signal {-code}; start it again, it goes on. {said}".strip()
+    return "failed", said or f"exit code {code}"

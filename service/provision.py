@@ -1,8 +1,6 @@
 """What a start does for domains that cannot answer yet: adapters registered, documents indexed."""
 
 import asyncio
-import sys
-from pathlib import Path
 
 from adapters.base import BaseProfile
 from adapters.registry import AdapterRegistry
@@ -10,12 +8,12 @@ from adapters.release import ReleaseStore
 from indexer.domain import Domain, load_domains
 from indexer.errors import DslmError
 from indexer.settings import Paths
-from service.bootstrap import job_environment
+from service.jobs import Jobs
 from service.settings import ServiceSettings
 from service.shipped import Say, register_adapters
 
 
-async def provision(settings: ServiceSettings, base: BaseProfile, say: Say) -> None:
+async def provision(settings: ServiceSettings, base: BaseProfile, jobs: Jobs, say: Say) -> None:
     """Register shipped adapters, then index every domain that has no release for this base."""
     paths = Paths(settings.store)
     await asyncio.to_thread(register_adapters, settings, base, say)
@@ -27,8 +25,9 @@ async def provision(settings: ServiceSettings, base: BaseProfile, say: Say) -> N
             missing.append(domain.name)
         elif live.base != base.digest:
             _move(store, paths, domain, base, say)
-    if missing:
-        await _index(settings, missing, say)
+    await jobs.opened.wait()
+    for name in missing:
+        await _index(jobs, name, say)
 
 
 def _move(store: ReleaseStore, paths: Paths, domain: Domain, base: BaseProfile, say: Say) -> None:
@@ -45,27 +44,18 @@ def _move(store: ReleaseStore, paths: Paths, domain: Domain, base: BaseProfile, 
     say(f"{domain.name}: released for {base.name} with {label}")
 
 
-async def _index(settings: ServiceSettings, names: list[str], say: Say) -> None:
-    """In a child process: the service never indexes in its own."""
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "dslm",
-        "index",
-        *names,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        cwd=Path(__file__).resolve().parent.parent,
-        env=job_environment(settings),
-    )
-    try:
-        assert child.stdout is not None
-        async for line in child.stdout:
-            say(line.decode(errors="replace").rstrip())
-        if await child.wait():
-            say(f"indexing ended with exit code {child.returncode}; see above")
-    finally:
-        if child.returncode is None:
-            child.terminate()
-            await child.wait()
+async def _index(jobs: Jobs, name: str, say: Say) -> None:
+    """By a job like any other; one that an earlier service began is gone on with."""
+    job = jobs.unfinished(name) or await jobs.start(name)
+    phase = None
+    async for seen in jobs.watch(job.id, patience=60):
+        if seen and seen.phase != phase:
+            phase = seen.phase
+            say(f"{name}: {phase}")
+    for left_out in job.quarantined:
+        say(f"{name}: left out {left_out.get('path')}: {left_out.get('reason')}")
+    if job.result:
+        told = ("documents", "chunks", "demonstrations", "release")
+        say(f"{name}: " + ", ".join(f"{key} {job.result.get(key)}" for key in told))
+    else:
+        say(f"{name}: indexing {job.status}. {job.error or ''}")

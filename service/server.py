@@ -69,8 +69,13 @@ async def _serve(settings: ServiceSettings, listener: socket.socket) -> int:
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
     )
     server = Server(config)
+
+    def stop(number: int) -> None:
+        service.jobs.end_watching()  # or the wait for open connections would last its whole time
+        server.handle_exit(number, None)
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
+        asyncio.get_running_loop().add_signal_handler(number, stop, number)
     starting = asyncio.create_task(_start(service, server, listener))
     try:
         await server.serve(sockets=[listener])
@@ -101,7 +106,7 @@ async def _start(service: Service, server: uvicorn.Server, listener: socket.sock
 async def _provide(service: Service) -> None:
     """Prepare what cannot answer yet; a domain that fails does not keep the others waiting."""
     try:
-        await provision(service.settings, service.base, say)
+        await provision(service.settings, service.base, service.jobs, say)
         for name in service.releases.domains:
             await service.releases.refresh(name)
     except DslmError as error:

@@ -51,3 +51,12 @@ class ServiceSettings(BaseSettings):
     drain_seconds: Annotated[
         float, Field(ge=0, description="how long running answers may go on at a stop")
     ] = 30.0
+    max_upload_mb: Annotated[int, Field(ge=1, description="largest uploaded file, MiB")] = 64
+    max_upload_request_mb: Annotated[
+        int, Field(ge=1, description="largest request with files, MiB")
+    ] = 1024
+    max_upload_files: Annotated[int, Field(ge=1, description="files in one request")] = 1000
+    upload_seconds: Annotated[float, Field(gt=0, description="how long one upload may take")] = (
+        3600.0
+    )
+    max_jobs: Annotated[int, Field(ge=1, description="indexing jobs that run at once")] = 1

@@ -1,6 +1,5 @@
-"""Domains: what is served, with which adapter, from which documents."""
+"""Domains: what is served, with which adapter."""
 
-import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -12,7 +11,6 @@ from service.answer.request import Body
 from service.api.releases import describe
 from service.api.wire import Json, parse
 from service.engines.supervisor import EngineSupervisor
-from service.errors import UnknownName
 
 
 class AdapterChange(Body):
@@ -22,7 +20,7 @@ class AdapterChange(Body):
 
 
 def domain_routes(releases: Releases, supervisor: EngineSupervisor) -> APIRouter:
-    """What is served, its adapter and its documents."""
+    """What is served, and its adapter."""
     router = APIRouter()
 
     @router.get("/v1/domains")
@@ -40,14 +38,6 @@ def domain_routes(releases: Releases, supervisor: EngineSupervisor) -> APIRouter
         if change.adapter:
             supervisor.require_ready()
         return Json(describe(await releases.set_adapter(domain, change.adapter)))
-
-    @router.get("/v1/domains/{domain}/documents/{path:path}")
-    async def show_document(domain: str, path: str) -> Response:
-        async with releases.lease(domain) as opened:
-            document = await asyncio.to_thread(opened.retriever.document, path)
-        if document is None:
-            raise UnknownName(f"The domain '{domain}' has no document '{path}'")
-        return Json({"path": document.path, "title": document.title, "text": document.text})
 
     return router
 

@@ -1,4 +1,4 @@
-"""Releases of a domain, and the jobs that index it."""
+"""Releases of a domain."""
 
 import asyncio
 from typing import Any
@@ -9,10 +9,9 @@ from fastapi.responses import Response
 from adapters.release import Release
 from service.answer.releases import Releases
 from service.api.wire import Json
-from service.jobs import Jobs
 
 
-def release_routes(releases: Releases, jobs: Jobs) -> APIRouter:
+def release_routes(releases: Releases) -> APIRouter:
     """What has answered, what answers, and what comes next."""
     router = APIRouter()
 
@@ -29,15 +28,6 @@ def release_routes(releases: Releases, jobs: Jobs) -> APIRouter:
     @router.post("/v1/domains/{domain}/rollback")
     async def roll_back(domain: str) -> Response:
         return Json(describe(await releases.rollback(domain)))
-
-    @router.post("/v1/domains/{domain}/index")
-    async def index(domain: str) -> Response:
-        releases.domain(domain)
-        return Json(jobs.start(domain).describe(), 202)
-
-    @router.get("/v1/jobs/{job}")
-    async def show_job(job: str) -> Response:
-        return Json(jobs.get(job).describe())
 
     return router
 

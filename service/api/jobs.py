@@ -1,0 +1,90 @@
+"""Indexing jobs: start one or ask what it would do, follow it, cancel it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict
+
+from service.answer.releases import Releases
+from service.api.events import GONE, EventStream, unless_gone
+from service.api.pages import page
+from service.api.wire import Json, parse
+from service.job import Job, Status
+from service.jobs import Jobs
+
+HEARTBEAT_SECONDS = 10.0
+LEAST_SECONDS_BETWEEN_EVENTS = 0.1
+MAX_LISTED = 100
+
+
+class IndexRequest(BaseModel):
+    """POST /v1/domains/{domain}/index; a body may be left out."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    dry_run: bool = False
+
+
+def job_routes(releases: Releases, jobs: Jobs) -> APIRouter:
+    """What is indexed now, was lately, or would be."""
+    router = APIRouter()
+
+    @router.post("/v1/domains/{domain}/index")
+    async def index(domain: str, request: Request) -> Response:
+        releases.domain(domain)
+        wanted = await parse(request, IndexRequest) if _has_body(request) else IndexRequest()
+        if not wanted.dry_run:
+            return Json((await jobs.start(domain)).describe(), 202)
+        plan = await unless_gone(request, jobs.plan(domain))
+        return Response(status_code=GONE) if plan is None else Json({"object": "plan", **plan})
+
+    @router.get("/v1/jobs")
+    async def list_jobs(
+        domain: str | None = None,
+        status: Status | None = None,
+        after: str = "",
+        limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 20,
+    ) -> Response:
+        every = jobs.newest_first()
+        if after:
+            every = every[every.index(jobs.get(after)) + 1 :]
+        found = [j for j in every if domain in (None, j.domain) and status in (None, j.status)]
+        return Json(page([job.describe(short=True) for job in found], limit))
+
+    @router.get("/v1/jobs/{job}")
+    async def show_job(job: str) -> Response:
+        return Json(jobs.get(job).describe())
+
+    @router.post("/v1/jobs/{job}/cancel")
+    async def cancel_job(job: str) -> Response:
+        return Json((await jobs.cancel(job)).describe())
+
+    @router.get("/v1/jobs/{job}/events")
+    async def follow_job(job: str) -> Response:
+        seen = jobs.watch(job, HEARTBEAT_SECONDS)
+        return EventStream(lambda: _events(seen), lambda _: None)
+
+    return router
+
+
+def _has_body(request: Request) -> bool:
+    headers = request.headers
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+
+async def _events(seen: AsyncIterator[Job | None]) -> AsyncIterator[bytes]:
+    """First how it stands, then what changes, last how it ended; a comment when nothing does."""
+    number = 0
+    async for job in seen:
+        if job is None:
+            yield b": nothing new\n\n"
+            continue
+        number += 1
+        kind = b"result" if job.has_ended else b"progress"
+        yield b"event: %b\nid: %d\ndata: %b\n\n" % (kind, number, orjson.dumps(job.describe()))
+        if not job.has_ended:
+            await asyncio.sleep(LEAST_SECONDS_BETWEEN_EVENTS)
