@@ -89,6 +89,16 @@ class LexicalIndex:
         best = _best(scores, k, self._floor(scores, spans, k))
         return scores[best], best
 
+    def scores(self, text: str, rows: Rows) -> Vectors:
+        """Of these rows, 0 where no word is shared; their number decides the cost."""
+        found = np.zeros(len(rows), dtype=np.float32)
+        for start, end, times in self._spans(text):
+            holders = self._rows[start:end]
+            at = np.minimum(np.searchsorted(holders, rows), end - start - 1)
+            part = self._scores[start:end][at] * np.float32(times)
+            found += np.where(holders[at] == rows, part, np.float32(0))
+        return found
+
     def check(self) -> None:
         """StoreError unless every row that is named exists: what a search relies on."""
         ordered = bool(np.all(np.diff(self._starts) >= 0)) and int(self._starts[0]) == 0

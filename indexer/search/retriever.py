@@ -1,65 +1,100 @@
 """What a question finds in a snapshot: passages, and solved examples like it (Dr.ICL).
 
-Looks up, and judges nothing but the score; the question's vector is made elsewhere.
+Looks up, and judges nothing but the scores; the question's vectors are made elsewhere.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
-from indexer.errors import StoreError
-from indexer.index.vectors import VectorIndex
+from indexer.domain import RetrievalSettings
 from indexer.records import Demonstration, Document, Passage, Vectors
+from indexer.search.demonstrations import choose_demonstrations
+from indexer.search.eligible import Eligibility
+from indexer.search.filters import Filter
+from indexer.search.ranking import Candidate, Question, candidates, choose, reordered
+from indexer.search.reading import Found, Piece, read_passages, read_pieces
+from indexer.search.rerank import Scorer
 from indexer.store.snapshot import Snapshot
-from indexer.store.tables import DEMONSTRATION, Row, read_headings, read_sentences
 
-_PASSAGE = """
-SELECT c.row, c.id, c.document, d.title, c.headings, c.start,
-       substr(d.text, c.start + 1, c.end - c.start), c.sentences
-FROM chunks c JOIN documents d ON d.path = c.document WHERE c.row IN ({marks})
-"""
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage and why it stands where it does: the mode's score, BM25's where words found it."""
+
+    passage: Passage
+    order: float
+    lexical: float | None = None
+
+
+def nothing_hidden() -> Mapping[str, str]:
+    """Where no document was deleted."""
+    return _NOTHING
+
+
+_NOTHING: Mapping[str, str] = {}
 
 
 class Retriever:
-    """Reads one snapshot, from any number of threads at once."""
+    """Reads one snapshot, from any number of threads at once.
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    `hidden` tells which documents were deleted since: path to document id.
+    """
+
+    def __init__(
+        self, snapshot: Snapshot, hidden: Callable[[], Mapping[str, str]] = nothing_hidden
+    ) -> None:
         self.snapshot = snapshot
+        self._eligibility = Eligibility(snapshot, hidden)
+
+    def search(
+        self,
+        question: Question,
+        settings: RetrievalSettings,
+        wanted: Filter | None = None,
+        scorer: Scorer | None = None,
+    ) -> list[Hit]:
+        """Passages in the order of the settings' mode, best first.
+
+        `scorer` is the cross-encoder that `settings.rerank` names; BadInput if a field of the
+        filter is unknown.
+        """
+        if settings.rerank and scorer is None:
+            raise ValueError(f"the cross-encoder {settings.rerank} was not given")
+        eligible = self._eligibility.of(wanted)
+        found = candidates(self.snapshot, question, settings, eligible)
+        pieces: dict[int, Piece] = {}
+        if settings.rerank and scorer and found:
+            pieces = self._read(found, settings)
+            found = reordered(found, scorer(question.text, _shown_texts(found, pieces)))
+        chosen = choose(self.snapshot, found, settings)
+        if not chosen:
+            return []
+        told = {one.row: one for one in chosen}
+        passages = read_passages(
+            self.snapshot,
+            [Found(one.row, one.cosine) for one in chosen],
+            pieces or self._read(chosen, settings),
+            settings.neighbours,
+            eligible,
+        )
+        return [
+            Hit(passage, told[hit.row].order, told[hit.row].lexical) for hit, passage in passages
+        ]
 
     def passages(self, vector: Vectors, k: int, min_score: float = -1.0) -> list[Passage]:
-        """At most `k`, best first, none with a cosine below `min_score`."""
-        scores = _nearest(self.snapshot.passages, vector, k, min_score)
-        marks = ",".join("?" * len(scores))
-        found = [
-            Passage(
-                chunk=name,
-                document=document,
-                title=title,
-                headings=read_headings(headings),
-                start=start,
-                text=text,
-                sentences=read_sentences(sentences),
-                score=scores[row],
-            )
-            for row, name, document, title, headings, start, text, sentences in self._read(
-                _PASSAGE.format(marks=marks), scores
-            )
-        ]
-        return sorted(found, key=lambda passage: (-passage.score, passage.chunk))
+        """At most `k` by vector alone, best first, none with a cosine below `min_score`."""
+        wanted = RetrievalSettings(passages=k, min_passage_score=min(max(min_score, -1.0), 1.0))
+        return [hit.passage for hit in self.search(Question("", vector), wanted)]
 
     def demonstrations(
         self, vector: Vectors, k: int, min_score: float = -1.0, exclude: Collection[str] = ()
     ) -> list[Demonstration]:
-        """At most `k`, the most similar last; `exclude` holds ids, so that none answers itself."""
-        if k <= 0:
-            return []
-        scores = _nearest(self.snapshot.demonstrations, vector, k + len(exclude), min_score)
-        marks = ",".join("?" * len(scores))
-        query = f"SELECT row, {DEMONSTRATION} FROM demonstrations WHERE row IN ({marks})"
-        found = [
-            Demonstration(name, question, answer, group, scores[row])
-            for row, name, question, answer, group in self._read(query, scores)
-            if name not in exclude
-        ]
-        return sorted(found, key=lambda demonstration: (demonstration.score, demonstration.id))[-k:]
+        """At most `k`, the most similar last, none nearly the same as another.
+
+        `exclude` holds ids: they, their groups and their questions are left out, so that none
+        answers itself.
+        """
+        return choose_demonstrations(self.snapshot, vector, k, min_score, exclude)
 
     def document(self, path: str) -> Document | None:
         return self.snapshot.document(path)
@@ -67,22 +102,15 @@ class Retriever:
     def close(self) -> None:
         self.snapshot.close()
 
-    def _read(self, query: str, scores: dict[int, float]) -> list[Row]:
-        return self.snapshot.read(query, *scores) if scores else []
+    def _read(self, found: Sequence[Candidate], settings: RetrievalSettings) -> dict[int, Piece]:
+        return read_pieces(self.snapshot, [one.row for one in found], settings.neighbours)
 
 
-def _nearest(index: VectorIndex, vector: Vectors, k: int, min_score: float) -> dict[int, float]:
-    """Row to score."""
-    if k <= 0 or not index.count:
-        return {}
-    if vector.shape != (index.dimension,):
-        raise StoreError(
-            f"A question of {vector.shape} numbers was asked of an index of {index.dimension}",
-            "Use the embedding model that the snapshot names, or index the domain again",
-        )
-    scores, rows = index.search(vector, min(k, index.count))
-    return {
-        int(row): float(score)
-        for score, row in zip(scores[0], rows[0], strict=True)
-        if row >= 0 and score >= min_score
-    }
+def _shown_texts(found: Sequence[Candidate], pieces: Mapping[int, Piece]) -> list[str]:
+    """What a cross-encoder reads of each: its title and headings, then its text."""
+    texts = []
+    for one in found:
+        piece = pieces[one.row]
+        context = " > ".join(filter(None, [piece.title, *piece.headings]))
+        texts.append(f"{context}\n{piece.own_text}")
+    return texts

@@ -70,6 +70,15 @@ def test_only_allowed_rows_and_never_excluded_ones(index: LexicalIndex) -> None:
     assert index.search(text, 10, allowed=np.array([], dtype=np.int64))[1].tolist() == []
 
 
+def test_the_scores_of_some_rows_are_those_of_a_search(index: LexicalIndex) -> None:
+    text = "kettle acid kettle fridge"
+    scores, rows = index.search(text, 10)
+    found = dict(zip(rows.tolist(), scores.tolist(), strict=True))
+    asked = index.scores(text, np.array([5, 0, 3, 1]))
+    assert asked.tolist() == pytest.approx([found[5], found[0], 0.0, found[1]])
+    assert index.scores("nothing shared", np.array([1, 2])).tolist() == [0.0, 0.0]
+
+
 def test_scores_are_those_of_bm25s() -> None:
     bm25s = pytest.importorskip("bm25s")
     import Stemmer

@@ -1,0 +1,135 @@
+"""Which rows fit a question, in the order that a mode gives them: vectors, words or both."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexer.domain import RetrievalSettings
+from indexer.errors import StoreError
+from indexer.index.vectors import VectorIndex
+from indexer.records import Vectors
+from indexer.search.diversity import diverse
+from indexer.search.eligible import Eligible
+from indexer.search.fusion import Ranking, fuse, ordered
+from indexer.store.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question as it is looked up; `similar` finds demonstrations where another vector does."""
+
+    text: str
+    vector: Vectors
+    similar: Vectors | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A row of the snapshot. `order` is the mode's own score: a cosine, BM25, fused or reranked."""
+
+    row: int
+    order: float
+    cosine: float
+    lexical: float | None = None
+
+
+def candidates(
+    snapshot: Snapshot, question: Question, settings: RetrievalSettings, eligible: Eligible
+) -> list[Candidate]:
+    """Best first; as many as were wanted, more where they are still to be chosen from.
+
+    Below `min_passage_score` a row does not count as found, by cosine. Where words alone decide,
+    the best cosine decides for all: BM25 knows better which, but not whether.
+    """
+    check_dimension(snapshot.passages, question.vector)
+    depth = _depth(settings)
+    if depth <= 0 or not snapshot.passages.count or eligible.none:
+        return []
+    near, told = {}, {}
+    if settings.mode != "lexical":
+        near = nearest(snapshot.passages, question.vector, depth, eligible)
+    if settings.mode != "dense":
+        told = _told(snapshot, question.text, depth, eligible)
+    cosines = _cosines(snapshot.passages, question.vector, {**near, **told}, near)
+    if settings.mode == "hybrid" and settings.fusion == "minmax":
+        near, told = cosines, _completed(snapshot, question.text, cosines, told)
+    joint = fuse((near, told), settings.fusion) if settings.mode == "hybrid" else near or told
+    found = [Candidate(row, joint[row], cosines[row], told.get(row) or None) for row in joint]
+    least = settings.min_passage_score
+    if settings.mode == "lexical":
+        return found if any(one.cosine >= least for one in found) else []
+    return [one for one in found if one.cosine >= least]
+
+
+def choose(
+    snapshot: Snapshot, found: Sequence[Candidate], settings: RetrievalSettings
+) -> list[Candidate]:
+    """At most as many as the settings say, unlike each other where they ask for that."""
+    k = settings.passages
+    if not settings.diversity or len(found) <= 1:
+        return list(found[:k])
+    vectors = snapshot.passages.vectors([one.row for one in found])
+    relevance = np.array([one.order for one in found], dtype=np.float32)
+    return [found[place] for place in diverse(relevance, vectors, settings.diversity, k)]
+
+
+def reordered(found: Sequence[Candidate], scores: Vectors) -> list[Candidate]:
+    """By these scores instead, best first."""
+    scored = [replace(one, order=float(score)) for one, score in zip(found, scores, strict=True)]
+    return sorted(scored, key=lambda one: (-one.order, one.row))
+
+
+def nearest(
+    index: VectorIndex, vector: Vectors, k: int, eligible: Eligible | None = None
+) -> dict[int, float]:
+    """Row to cosine, best first."""
+    allowed = eligible.allowed if eligible else None
+    excluded = eligible.excluded if eligible else None
+    k = min(k, index.count)
+    if k <= 0 or (allowed is not None and not len(allowed)):
+        return {}
+    scores, rows = index.search(vector, k, allowed, excluded)
+    found = zip(rows[0].tolist(), scores[0].tolist(), strict=True)
+    return ordered({row: score for row, score in found if row >= 0})
+
+
+def check_dimension(index: VectorIndex, vector: Vectors) -> None:
+    """StoreError unless questions are as long as what they are compared with."""
+    if index.count and vector.shape != (index.dimension,):
+        raise StoreError(
+            f"A question of {vector.shape} numbers was asked of an index of {index.dimension}",
+            "Use the embedding model that the snapshot names, or index the domain again",
+        )
+
+
+def _depth(settings: RetrievalSettings) -> int:
+    """How many each ranking gives."""
+    if not settings.passages:
+        return 0
+    chosen_later = settings.mode == "hybrid" or settings.rerank or settings.diversity
+    return max(settings.passages, settings.candidates if chosen_later else 0)
+
+
+def _told(snapshot: Snapshot, text: str, k: int, eligible: Eligible) -> dict[int, float]:
+    scores, rows = snapshot.lexical.search(text, k, eligible.allowed, eligible.excluded)
+    return dict(zip(rows.tolist(), scores.tolist(), strict=True))
+
+
+def _completed(snapshot: Snapshot, text: str, rows: Ranking, told: Ranking) -> dict[int, float]:
+    """Scores by words of all these rows: that none of the best is no reason to count as none."""
+    missing = [row for row in rows if row not in told]
+    scores = snapshot.lexical.scores(text, np.array(missing, dtype=np.int64))
+    return {**told, **dict(zip(missing, scores.tolist(), strict=True))}
+
+
+def _cosines(
+    index: VectorIndex, vector: Vectors, rows: Ranking, known: Ranking
+) -> dict[int, float]:
+    """Of every row: known from the search, or computed from the stored vectors."""
+    missing = [row for row in rows if row not in known]
+    if not missing:
+        return dict(known)
+    computed: NDArray[np.float32] = index.vectors(missing) @ vector
+    return {**known, **dict(zip(missing, computed.tolist(), strict=True))}
