@@ -51,8 +51,23 @@ class Indexing:
         if self._as_json:
             self._write({"event": "plan", "domain": domain.name, **plan})
         else:
-            shown = (f"{len(v) if isinstance(v, list | tuple) else v} {k}" for k, v in plan.items())
-            self._say(f"{domain.name}: would be {', '.join(shown)}")
+            self._say_plan(domain.name, plan)
+
+    def _say_plan(self, name: str, plan: dict[str, Any]) -> None:
+        for kind in ("new", "changed", "gone"):
+            for path in plan[kind]:
+                self._say(f"{name}: {kind} {path}")
+        for old, path in plan["renamed"].items():
+            self._say(f"{name}: renamed {old} to {path}")
+        for rejected in plan["quarantined"]:
+            self._say(f"{name}: left out {rejected['path']}: {rejected['reason']}")
+        kinds = ("new", "changed", "renamed", "gone", "unchanged", "quarantined")
+        counts = ", ".join(f"{len(plan[kind])} {kind}" for kind in kinds)
+        by = "as in earlier runs" if plan["measured"] else "at a common speed; no run to go by yet"
+        self._say(
+            f"{name}: {counts}; {plan['demonstrations']} demonstrations;"
+            f" about {plan['seconds']:.0f} s ({by})"
+        )
 
     def _base(self) -> BaseProfile | None:
         """None if it is not here: indexing needs no base, and the service will say so."""

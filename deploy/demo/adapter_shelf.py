@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.domain import Domain, load_domain
-from indexer.job.vector_cache import TextEmbedder
+from indexer.job.runner import TextEmbedder
 from indexer.reading.examples import read_demonstrations
 from indexer.reading.sources import read_documents
 from indexer.records import Demonstration, Document
@@ -23,7 +23,9 @@ _HELD_OUT_EVERY = 5
 class Searcher(TextEmbedder, Protocol):
     """What searching needs of indexer.embedding.embedder.Embedder."""
 
-    query_prefix: str
+    def embed_passages(self, texts: Sequence[str]) -> Vectors: ...
+
+    def embed_symmetric(self, texts: Sequence[str]) -> Vectors: ...
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors: ...
 

@@ -1,90 +1,199 @@
-"""The files of a snapshot, from records and vectors to bytes: the same input, the same bytes."""
+"""The files of a snapshot, from records and vectors to bytes: the same input, the same bytes.
+
+Streams: of all that goes in, only what an index itself needs is ever in memory.
+"""
 
 import contextlib
+import os
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from indexer.domain import IndexSettings
+from indexer.index.marks import IndexMark
+from indexer.records import Chunk, Demonstration, Document, Place
+from indexer.settings import store_errors, sync_folder, write_atomically
 from indexer.store.manifest import (
     FILE_NAME,
     FORMAT,
     EmbedderMark,
-    FileMark,
     SnapshotManifest,
     manifest_id,
     mark_file,
 )
-from indexer.records import Chunk, Demonstration, Document, Vectors
-from indexer.settings import write_atomically
 from indexer.store.tables import (
     CHUNK,
+    COPY,
     DEMONSTRATION,
     DOCUMENT,
+    FIELD,
+    INDEXES,
     SCHEMA,
     Row,
     chunk_row,
+    copy_row,
     demonstration_row,
     document_row,
+    field_rows,
+    read_headings,
 )
-from indexer.index.vectors import VectorIndex
+
+if TYPE_CHECKING:
+    from indexer.index.rows import VectorSource
 
 RECORDS = "records.db"
 PASSAGES = "passages.faiss"
 DEMONSTRATIONS = "demonstrations.faiss"
+LEXICAL = "bm25"
+
+# While the file is made nothing of it counts, so nothing is logged; it is synced as a whole.
+_PRAGMAS = """
+PRAGMA page_size=4096; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;
+PRAGMA locking_mode=EXCLUSIVE; PRAGMA cache_size=-16384;
+"""
+Step = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotContent:
-    """All that goes in; row i of a matrix belongs to chunk or demonstration i."""
+    """All that goes in, each read once and in this order; documents by path, chunks by row.
+
+    Row i of a vector source belongs to chunk or demonstration i; both are asked for nothing before
+    the chunks have been read. `copies` are read after the chunks too.
+    """
 
     domain: str
-    documents: Sequence[Document]
-    chunks: Sequence[Chunk]
-    demonstrations: Sequence[Demonstration]
-    passage_vectors: Vectors
-    demonstration_vectors: Vectors
+    documents: Iterable[Document]
+    chunks: Iterable[Chunk]
+    demonstrations: Iterable[Demonstration]
+    passage_vectors: "VectorSource"
+    demonstration_vectors: "VectorSource"
     embedder: EmbedderMark
-
-    def manifest(self, files: dict[str, FileMark]) -> SnapshotManifest:
-        return SnapshotManifest(
-            format=FORMAT,
-            domain=self.domain,
-            documents=len(self.documents),
-            chunks=len(self.chunks),
-            sentences=sum(len(chunk.sentences) for chunk in self.chunks),
-            demonstrations=len(self.demonstrations),
-            embedder=self.embedder,
-            files=files,
-        )
+    demonstration_embedder: EmbedderMark | None = None
+    copies: Iterable[tuple[int, Place]] = ()
+    index: IndexSettings = field(default_factory=IndexSettings)
 
 
-def write_files(folder: Path, content: SnapshotContent) -> str:
-    write_atomically(folder / RECORDS, _records(content))
-    VectorIndex.build(content.passage_vectors).save(folder / PASSAGES)
-    VectorIndex.build(content.demonstration_vectors).save(folder / DEMONSTRATIONS)
-    marks = {name: mark_file(folder / name) for name in (DEMONSTRATIONS, PASSAGES, RECORDS)}
-    manifest = content.manifest(marks).to_json()
+@dataclass(slots=True)
+class Counts:
+    """Rows put into records.db."""
+
+    documents: int = 0
+    chunks: int = 0
+    copies: int = 0
+    sentences: int = 0
+    demonstrations: int = 0
+
+
+def silent(_phase: str, _done: int, _total: int) -> None:
+    """A report to nobody."""
+
+
+def write_files(folder: Path, content: SnapshotContent, step: Step = silent) -> str:
+    """Every file, each durable; returns the snapshot's id. `step` hears how many rows are done."""
+    counts = _write_records(folder / RECORDS, content, step)
+    marks = _write_indexes(folder, content, step)
+    files = sorted(f for f in folder.rglob("*") if f.is_file())
+    manifest = SnapshotManifest(
+        format=FORMAT,
+        domain=content.domain,
+        documents=counts.documents,
+        chunks=counts.chunks,
+        copies=counts.copies,
+        sentences=counts.sentences,
+        demonstrations=counts.demonstrations,
+        embedder=content.embedder,
+        demonstration_embedder=content.demonstration_embedder,
+        passages_index=marks[0],
+        demonstrations_index=marks[1],
+        files={file.relative_to(folder).as_posix(): mark_file(file) for file in files},
+    ).to_json()
     write_atomically(folder / FILE_NAME, manifest)
     return manifest_id(manifest)
 
 
-def _records(content: SnapshotContent) -> bytes:
-    """The database as bytes. Built in memory in one order, so that the same input gives the same
-    file, and written like any other: SQLite's own files would need their journal synced too.
-    """
-    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
-        db.executescript(f"PRAGMA page_size=4096;BEGIN;{SCHEMA}")
-        _insert(db, "documents", DOCUMENT, [document_row(d) for d in content.documents])
-        chunks = [(row, *chunk_row(c)) for row, c in enumerate(content.chunks)]
-        _insert(db, "chunks", f"row, {CHUNK}", chunks)
-        examples = [(row, *demonstration_row(d)) for row, d in enumerate(content.demonstrations)]
-        _insert(db, "demonstrations", f"row, {DEMONSTRATION}", examples)
+def _write_indexes(
+    folder: Path, content: SnapshotContent, step: Step
+) -> tuple[IndexMark, IndexMark]:
+    # Imported here: they take long, and who only looks at a snapshot needs none of them.
+    from indexer.index import lexical
+    from indexer.index.vectors import build_index
+
+    step("vectors", 0, content.passage_vectors.count)
+    passages = build_index(content.passage_vectors, content.index, folder / PASSAGES)
+    step("vectors", content.passage_vectors.count, content.passage_vectors.count)
+    demonstrations = build_index(
+        content.demonstration_vectors, content.index, folder / DEMONSTRATIONS
+    )
+    step("words", 0, content.passage_vectors.count)
+    lexical.build(lambda: searched_texts(folder / RECORDS), folder / LEXICAL)
+    step("words", content.passage_vectors.count, content.passage_vectors.count)
+    return passages, demonstrations
+
+
+def _write_records(path: Path, content: SnapshotContent, step: Step) -> Counts:
+    """One transaction, one order of rows: no page is ever freed or moved, so the bytes are set."""
+    counts = Counts()
+    with store_errors(path), contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.executescript(f"{_PRAGMAS}BEGIN;{SCHEMA}")
+        _insert(db, "documents", DOCUMENT, _document_rows(db, content, counts, step))
+        _insert(db, "chunks", f"row, {CHUNK}", _chunk_rows(content, counts, step))
+        copies = (copy_row(row, place) for row, place in content.copies)
+        counts.copies = _insert(db, "copies", COPY, copies)
+        examples = ((n, *demonstration_row(d)) for n, d in enumerate(content.demonstrations))
+        counts.demonstrations = _insert(db, "demonstrations", f"row, {DEMONSTRATION}", examples)
+        for statement in INDEXES:
+            db.execute(statement)
         db.execute("COMMIT")
-        db.execute("VACUUM")
-        return db.serialize()
+    _sync(path)
+    return counts
 
 
-def _insert(db: sqlite3.Connection, table: str, columns: str, rows: list[Row]) -> None:
+def _document_rows(
+    db: sqlite3.Connection, content: SnapshotContent, counts: Counts, step: Step
+) -> Iterator[Row]:
+    for document in content.documents:
+        counts.documents += 1
+        _insert(db, "fields", FIELD, field_rows(document))
+        step("documents", counts.documents, 0)
+        yield document_row(document)
+
+
+def _chunk_rows(content: SnapshotContent, counts: Counts, step: Step) -> Iterator[Row]:
+    for row, chunk in enumerate(content.chunks):
+        counts.chunks = row + 1
+        counts.sentences += len(chunk.sentences)
+        step("chunks", counts.chunks, 0)
+        yield row, *chunk_row(chunk)
+
+
+def _insert(db: sqlite3.Connection, table: str, columns: str, rows: Iterable[Row]) -> int:
+    """How many."""
     marks = ",".join("?" * len(columns.split(", ")))
-    db.executemany(f"INSERT INTO {table}({columns}) VALUES ({marks})", rows)
+    query = f"INSERT INTO {table}({columns}) VALUES ({marks})"
+    before = db.total_changes
+    db.executemany(query, rows)
+    return db.total_changes - before
+
+
+def _sync(path: Path) -> None:
+    with store_errors(path):
+        path.chmod(0o644)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        sync_folder(path.parent)
+
+
+def searched_texts(records: Path) -> Iterator[str]:
+    """For each row what its words are looked up in: title, headings and the chunk's text."""
+    address = f"{records.resolve().as_uri()}?mode=ro&immutable=1"
+    with store_errors(records), contextlib.closing(sqlite3.connect(address, uri=True)) as db:
+        documents = db.execute("SELECT path, title, text FROM documents ORDER BY path")
+        chunks = db.execute("SELECT document, start, end, headings FROM chunks ORDER BY row")
+        path, title, text = "", "", ""
+        for document, start, end, headings in chunks:
+            while path != document:
+                path, title, text = next(documents)
+            yield "\n".join([title, *read_headings(headings), text[start:end]])

@@ -1,15 +1,15 @@
 """How records lie in SQLite, for the catalog and for snapshots alike: columns and rows."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from indexer.records import Block, Chunk, Demonstration, Document, Sentence
+from indexer.records import Block, Chunk, Demonstration, Document, Place, Sentence
 
 Row = tuple[Any, ...]
 
-# Everything a database needs to hold documents; a snapshot numbers chunks and demonstrations
-# as its vectors are numbered, the catalog does not care about their order in the table.
+# What a snapshot holds; its chunks and demonstrations are numbered as its vectors are. A chunk's
+# copies are the places of the same text that have no row of their own.
 SCHEMA = """
 CREATE TABLE documents(
     path TEXT PRIMARY KEY, id TEXT NOT NULL, title TEXT NOT NULL, text TEXT NOT NULL,
@@ -17,14 +17,27 @@ CREATE TABLE documents(
 CREATE TABLE chunks(
     row INTEGER PRIMARY KEY, id TEXT NOT NULL, document TEXT NOT NULL, start INTEGER NOT NULL,
     end INTEGER NOT NULL, headings TEXT NOT NULL, sentences TEXT NOT NULL);
+CREATE TABLE copies(
+    row INTEGER NOT NULL, document TEXT NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL);
 CREATE TABLE demonstrations(
     row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, question TEXT NOT NULL, answer TEXT NOT NULL,
     "group" TEXT NOT NULL);
+CREATE TABLE fields(document TEXT NOT NULL, name TEXT NOT NULL, text TEXT, number REAL);
 """
+# Made when the tables are full: faster, and packed in order.
+INDEXES = (
+    "CREATE INDEX chunks_by_document ON chunks(document, start)",
+    "CREATE INDEX copies_by_row ON copies(row)",
+    "CREATE INDEX copies_by_document ON copies(document)",
+    "CREATE INDEX fields_by_text ON fields(name, text, document)",
+    "CREATE INDEX fields_by_number ON fields(name, number, document)",
+)
 
 DOCUMENT = "path, id, title, text, sha256, blocks, pages, fields"
 CHUNK = "id, document, start, end, headings, sentences"
 DEMONSTRATION = 'id, question, answer, "group"'
+COPY = "row, document, start, end"
+FIELD = "document, name, text, number"
 
 
 def document_row(document: Document) -> Row:
@@ -63,6 +76,17 @@ def read_sentences(packed: str) -> tuple[Sentence, ...]:
 def demonstration_row(demonstration: Demonstration) -> Row:
     d = demonstration
     return d.id, d.question, d.answer, d.group
+
+
+def copy_row(row: int, place: Place) -> Row:
+    return row, place.document, place.start, place.end
+
+
+def field_rows(document: Document) -> Iterator[Row]:
+    """Each value under `text`, and where it is a number or yes (1) or no (0) under `number` too."""
+    for name, value in sorted(document.fields.items()):
+        text = value if isinstance(value, str) else json.dumps(value)
+        yield document.path, name, text, None if isinstance(value, str) else float(value)
 
 
 def _pack(value: Iterable[object]) -> str:

@@ -17,7 +17,7 @@ from adapters.release import Release, ReleaseStore
 from indexer.domain import AnswerSettings, Domain, EmbedderSettings
 from indexer.errors import BadInput, NotFound, StoreError
 from indexer.settings import Paths
-from indexer.store.manifest import EmbedderMark, SnapshotManifest
+from indexer.store.manifest import FORMAT, EmbedderMark, SnapshotManifest
 
 if TYPE_CHECKING:
     from .conftest import WriteAdapter
@@ -37,7 +37,7 @@ def put_snapshot(paths: Paths, name: str = SNAPSHOT) -> None:
         name="all-MiniLM-L6-v2", dtype="fp32", fingerprint=f"f{name}", space="s", dimension=2
     )
     manifest = SnapshotManifest(
-        format=1,
+        format=FORMAT,
         domain="support",
         documents=1,
         chunks=1,

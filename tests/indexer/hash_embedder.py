@@ -1,11 +1,14 @@
 """An embedder without a model: a text's words decide its vector, the same in every process."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 
 from indexer.records import Vectors
+
+BATCH = 4
 
 
 class HashEmbedder:
@@ -15,6 +18,9 @@ class HashEmbedder:
     space = "hash-space"
     dimension = 32
     max_tokens = 128
+    pooling = "words"
+    query_prefix = ""
+    passage_prefix = ""
 
     def __init__(self, fingerprint: str = "hash/1") -> None:
         self.fingerprint = fingerprint
@@ -29,6 +35,16 @@ class HashEmbedder:
 
     embed_symmetric = embed_passages
     embed_queries = embed_passages
+
+    def stream(
+        self, texts: Sequence[str], role: Literal["passage", "question", "query"]
+    ) -> Iterator[tuple[list[int], Vectors]]:
+        for start in range(0, len(texts), BATCH):
+            rows = list(range(start, min(start + BATCH, len(texts))))
+            yield rows, self.embed_passages([texts[row] for row in rows])
+
+    def probes(self) -> list[tuple[str, Vectors]]:
+        return [("probe", self._vector("probe"))]
 
     def _vector(self, text: str) -> Vectors:
         total = np.full(self.dimension, 1e-3)

@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.text.chunking import split
 from indexer.domain import ChunkingSettings
-from indexer.store.draft import SnapshotContent
 from indexer.errors import StoreError
+from indexer.index.lexical import FILES as LEXICAL_FILES
+from indexer.index.vectors import MatrixSource
 from indexer.reading.layout import Line, to_document
-from indexer.store.manifest import EmbedderMark
-from indexer.records import Demonstration
+from indexer.records import Demonstration, Fields, Place, Sentence
 from indexer.settings import Paths
+from indexer.store.draft import SnapshotContent
+from indexer.store.manifest import EmbedderMark
 from indexer.store.snapshot import check_snapshot, open_snapshot, verify_snapshot, write_snapshot
+from indexer.text.chunking import split
 from tests.indexer.conftest import ROOT
 from tests.indexer.hash_embedder import HashEmbedder
 
@@ -36,8 +38,8 @@ def _content(text: str = "The kettle boils. It is hot.") -> SnapshotContent:
         documents,
         chunks,
         examples,
-        embedder.embed_passages([f"{text} {chunk.id}" for chunk in chunks]),
-        embedder.embed_symmetric([example.question for example in examples]),
+        MatrixSource(embedder.embed_passages([f"{text} {chunk.id}" for chunk in chunks])),
+        MatrixSource(embedder.embed_symmetric([example.question for example in examples])),
         EmbedderMark(name="hash", dtype="fp32", fingerprint="f", space="s", dimension=32),
     )
 
@@ -61,6 +63,7 @@ def test_the_same_input_gives_the_same_bytes_and_id(written: Path, tmp_path: Pat
         "records.db",
         "passages.faiss",
         "demonstrations.faiss",
+        *(f"bm25/{name}" for name in LEXICAL_FILES),
     }
 
 
@@ -90,7 +93,7 @@ def test_writing_again_keeps_what_is_published(written: Path, paths: Paths) -> N
 def test_an_opened_snapshot_gives_its_documents(written: Path) -> None:
     snapshot = open_snapshot(written)
     document = snapshot.document("a.md")
-    assert document == _content().documents[0]
+    assert document == next(iter(_content().documents))
     assert snapshot.document("c.md") is None
     assert snapshot.document_paths() == ["a.md", "b.md"]
     assert (snapshot.id, snapshot.manifest.sentences) == (written.name, 4)
@@ -137,15 +140,16 @@ def test_a_snapshot_of_another_format_is_refused(written: Path) -> None:
 
 def test_what_fails_verification_is_not_published(paths: Paths) -> None:
     content = _content()
-    torn = dataclasses.replace(content.chunks[0], document="nowhere.md")
-    broken = dataclasses.replace(content, chunks=[torn, *content.chunks[1:]])
+    first, *rest = content.chunks
+    torn = dataclasses.replace(first, sentences=(Sentence(0, 10_000),))
+    broken = dataclasses.replace(content, chunks=[torn, *rest])
     with pytest.raises(StoreError, match="sentences that are not in its texts"):
         write_snapshot(paths, broken)
     assert os.listdir(paths.snapshots("kitchen")) == []
 
 
 def test_verifying_by_command_says_what_is_wrong_and_how_bad(written: Path) -> None:
-    command = [sys.executable, "-m", "indexer.store.snapshot", str(written)]
+    command = [sys.executable, "-m", "indexer.store.verify", str(written)]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == 0
     (written / "records.db").unlink()
     child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -167,6 +171,35 @@ def test_an_index_that_kills_its_reader_is_a_store_error(
 
 def test_a_snapshot_without_demonstrations_is_whole(paths: Paths) -> None:
     content = dataclasses.replace(
-        _content(), demonstrations=[], demonstration_vectors=np.empty((0, 32), dtype=np.float32)
+        _content(),
+        demonstrations=[],
+        demonstration_vectors=MatrixSource(np.empty((0, 32), dtype=np.float32)),
     )
     check_snapshot(paths.snapshot("kitchen", write_snapshot(paths, content)))
+
+
+def test_copies_and_fields_can_be_looked_up(paths: Paths) -> None:
+    content = _content()
+    fields: Fields = {"year": 2024, "team": "ops", "public": True}
+    documents = [dataclasses.replace(d, fields=fields) for d in content.documents]
+    copy = (1, Place("c.md", 3, 9))
+    content = dataclasses.replace(content, documents=documents, copies=[copy])
+    snapshot = open_snapshot(paths.snapshot("kitchen", write_snapshot(paths, content)))
+    assert snapshot.manifest.copies == 1
+    assert snapshot.read("SELECT * FROM copies") == [(1, "c.md", 3, 9)]
+    assert snapshot.read("SELECT * FROM fields WHERE document = 'a.md' ORDER BY name") == [
+        ("a.md", "public", "true", 1.0),
+        ("a.md", "team", "ops", None),
+        ("a.md", "year", "2024", 2024.0),
+    ]
+    snapshot.close()
+
+
+def test_a_step_that_raises_publishes_nothing(paths: Paths) -> None:
+    def stop(phase: str, _done: int, _total: int) -> None:
+        if phase == "verify":
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        write_snapshot(paths, _content(), stop)
+    assert os.listdir(paths.snapshots("kitchen")) == []

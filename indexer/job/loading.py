@@ -1,0 +1,88 @@
+"""Embedding models of a job: loaded in a thread and only if there is something to embed."""
+
+import threading
+from collections.abc import Callable
+
+from indexer.domain import EmbedderSettings
+from indexer.embedding.weights import identity, library_versions
+from indexer.job.runner import TextEmbedder
+from indexer.store.catalog import Catalog
+from indexer.store.manifest import EmbedderMark, Probe
+
+_POLL_SECONDS = 0.1
+
+
+class Loading:
+    """One embedding model. Give `loaded` where it is there already."""
+
+    def __init__(
+        self, settings: EmbedderSettings, catalog: Catalog, loaded: TextEmbedder | None = None
+    ) -> None:
+        self.settings = settings
+        self._catalog = catalog
+        self._loaded = loaded
+        self._error: BaseException | None = None
+        self._thread: threading.Thread | None = None
+        # What an embedder of this identity said of itself is kept: asking again would load it.
+        self._key = f"embedder/{'given' if loaded else identity(settings)}"
+
+    def start(self) -> None:
+        """Begin, if it has not begun."""
+        if self._loaded is None and self._thread is None:
+            self._thread = threading.Thread(target=self._load, name="load")
+            self._thread.start()
+
+    def get(self, waiting: Callable[[], None]) -> TextEmbedder:
+        """The model; `waiting` is called again and again until it is there."""
+        self.start()
+        while self._thread is not None and self._thread.is_alive():
+            waiting()
+            self._thread.join(_POLL_SECONDS)
+        if self._error is not None:
+            raise self._error
+        assert self._loaded is not None
+        return self._loaded
+
+    def settle(self) -> None:
+        """Wait until nothing is being loaded: a program must not end within an import."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def mark(self, waiting: Callable[[], None]) -> EmbedderMark:
+        """What the manifest says of it."""
+        known = self._catalog.meta(self._key)
+        if known and self._loaded is None:
+            return EmbedderMark.model_validate_json(known)
+        mark = _mark(self.settings, self.get(waiting))
+        if known != mark.model_dump_json():
+            self._catalog.put_meta(self._key, mark.model_dump_json())
+        return mark
+
+    def _load(self) -> None:
+        try:
+            # Imported here: it takes seconds, and a run that finds nothing to do needs none of it.
+            from indexer.embedding.embedder import Embedder
+
+            self._loaded = Embedder(self.settings)
+        except BaseException as error:  # handed on to who waits for it
+            self._error = error
+
+
+def _mark(settings: EmbedderSettings, embedder: TextEmbedder) -> EmbedderMark:
+    return EmbedderMark(
+        name=settings.name,
+        dtype=embedder.dtype,
+        fingerprint=embedder.fingerprint,
+        space=embedder.space,
+        dimension=embedder.dimension,
+        revision=settings.revision or "",
+        pooling=embedder.pooling,
+        query_prefix=embedder.query_prefix,
+        passage_prefix=embedder.passage_prefix,
+        max_tokens=embedder.max_tokens,
+        libraries=library_versions(),
+        probes=tuple(
+            Probe(text=text, vector=tuple(float(x) for x in vector))
+            for text, vector in getattr(embedder, "probes", list)()
+        ),
+    )

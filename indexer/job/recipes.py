@@ -1,0 +1,52 @@
+"""What decides the results of each step: what is equal here need not be done again."""
+
+import hashlib
+import importlib.metadata
+
+from indexer.domain import Domain
+from indexer.embedding.weights import identity
+from indexer.reading.reader import reader_identity
+from indexer.store.manifest import FORMAT
+from indexer.text.chunking import CHUNKER_VERSION
+
+_MASKER = "presidio-analyzer"
+_INDEX_LIBRARIES = ("faiss-cpu", "numpy", "rensa", "PyStemmer")
+
+
+def reading_recipe(domain: Domain) -> str:
+    """Of documents: what reads and what masks them, for nothing unmasked is kept."""
+    return (
+        _digest(reader_identity(domain), domain.masking)
+        if domain.masking.kinds
+        else (reader_identity(domain))
+    )
+
+
+def splitting_recipe(domain: Domain) -> str:
+    """Of chunks and the texts to embed: it counts by the model's tokens, whatever runs it."""
+    counting = domain.embedder.model_copy(update={"dtype": "auto", "backend": "torch"})
+    return _digest(CHUNKER_VERSION, domain.chunking, identity(counting))
+
+
+def snapshot_recipe(domain: Domain) -> str:
+    """Of a snapshot, besides its documents and demonstrations."""
+    return _digest(
+        FORMAT,
+        splitting_recipe(domain),
+        identity(domain.embedder),
+        identity(domain.demonstrations.embedder or domain.embedder),
+        domain.duplicates,
+        domain.index,
+        [_version(name) for name in _INDEX_LIBRARIES],
+    )
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]

@@ -1,0 +1,54 @@
+"""An opened snapshot: indexes that are searched, records that are read as they are asked for."""
+
+import sqlite3
+import threading
+from pathlib import Path
+
+from indexer.index.lexical import LexicalIndex
+from indexer.index.vectors import VectorIndex
+from indexer.records import Document
+from indexer.settings import store_errors
+from indexer.store.draft import DEMONSTRATIONS, LEXICAL, PASSAGES, RECORDS
+from indexer.store.manifest import SnapshotManifest, check_files
+from indexer.store.tables import DOCUMENT, Row, read_document
+
+
+class Snapshot:
+    """An opened snapshot: its indexes in memory, its records read as they are asked for.
+
+    Safe to use from several threads; `close` when the last reader has ended.
+    """
+
+    def __init__(self, path: Path, snapshot_id: str, manifest: SnapshotManifest) -> None:
+        self.id = snapshot_id
+        self.path = path
+        self.manifest = manifest
+        self.passages = VectorIndex.load(path / PASSAGES, manifest.passages_index)
+        self.demonstrations = VectorIndex.load(path / DEMONSTRATIONS, manifest.demonstrations_index)
+        self.lexical = LexicalIndex.load(path / LEXICAL)
+        self._lock = threading.Lock()
+        address = (path / RECORDS).resolve().as_uri() + "?mode=ro&immutable=1"
+        with store_errors(path / RECORDS):
+            self._db = sqlite3.connect(address, uri=True, check_same_thread=False)
+
+    def read(self, query: str, *values: str | float) -> list[Row]:
+        """Rows of records.db."""
+        with store_errors(self.path / RECORDS), self._lock:
+            return self._db.execute(query, values).fetchall()
+
+    def document(self, path: str) -> Document | None:
+        rows = self.read(f"SELECT {DOCUMENT} FROM documents WHERE path = ?", path)
+        return read_document(rows[0]) if rows else None
+
+    def document_paths(self) -> list[str]:
+        return [path for (path,) in self.read("SELECT path FROM documents ORDER BY path")]
+
+    def close(self) -> None:
+        """Idempotent; what is asked afterwards raises StoreError."""
+        with self._lock:
+            self._db.close()
+
+
+def open_snapshot(path: Path) -> Snapshot:
+    """Open what was verified when it was published: files of the right size, not read again."""
+    return Snapshot(path, *check_files(path))
