@@ -1,14 +1,19 @@
 """Lines of clean text, and the document that they make together."""
 
+import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from indexer.records import Block, BlockKind, Document, content_id
+from indexer.records import Block, BlockKind, Document, Value, content_id
 
-# Control and format characters that carry no meaning in a quote (a soft hyphen, a byte order mark).
-_INVISIBLE = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u200b\u2060\ufeff]")
+# Control and format characters that carry no meaning in a quote (a soft hyphen, a byte order
+# mark), halves of characters, and what a decoder or a PDF puts where it knew no character.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u200b\u2060\ufeff\ufffe\uffff\ud800-\udfff]"
+)
 
 
 class Line(NamedTuple):
@@ -19,23 +24,62 @@ class Line(NamedTuple):
     text: str
 
 
+@dataclass(slots=True)
+class Extract:
+    """What a reader found: one document, before it has a path.
+
+    `key` is the document's name within its file ("" where the file is the document); `pages` the
+    number of lines before each page; `source` the bytes that are this document's own, if not all.
+    """
+
+    title: str
+    lines: list[Line]
+    fields: dict[str, Value] = field(default_factory=dict)
+    pages: list[int] = field(default_factory=list)
+    key: str = ""
+    source: bytes | None = None
+
+
 def clean(text: str) -> str:
     """One line: composed characters, nothing invisible, runs of white space made one blank."""
-    return " ".join(_INVISIBLE.sub("", unicodedata.normalize("NFC", text)).split())
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+    return " ".join(_INVISIBLE.sub("", text).split())
 
 
-def to_document(path: str, title: str, lines: Iterable[Line], sha256: str) -> Document:
-    """Join the lines (each clean and not empty); a title that no line holds is put before them."""
-    content = list(lines)
+def to_document(
+    path: str,
+    title: str,
+    lines: list[Line],
+    sha256: str,
+    fields: dict[str, Value] | None = None,
+    pages: list[int] | None = None,
+) -> Document:
+    """Join the lines (each clean and not empty); a title that no line holds is put before them.
+
+    `pages` holds the number of lines before each page.
+    """
+    content = lines
     if not any(line.kind == "title" for line in content):
         content = _with_title(content, title)
+    shift = len(content) - len(lines)
     blocks: list[Block] = []
     position = 0
     for kind, level, text in content:
         blocks.append(Block(kind, position, position + len(text), level))
         position += len(text) + 1
     text = "\n".join(line.text for line in content)
-    return Document(content_id(path, title, text), path, title, text, sha256, tuple(blocks))
+    starts = _page_starts(blocks, len(text), shift, pages or [])
+    stated = fields or {}
+    extra = [json.dumps([stated, starts], sort_keys=True)] if stated or starts else []
+    name = content_id(path, title, text, *extra)
+    return Document(name, path, title, text, sha256, tuple(blocks), starts, stated)
+
+
+def _page_starts(blocks: list[Block], end: int, shift: int, pages: list[int]) -> tuple[int, ...]:
+    """Offsets; the first page holds the title, an empty page begins where the next one does."""
+    starts = [0 if not before else before + shift for before in pages]
+    return tuple(blocks[line].start if line < len(blocks) else end for line in starts)
 
 
 def _with_title(lines: list[Line], title: str) -> list[Line]:
@@ -43,3 +87,9 @@ def _with_title(lines: list[Line], title: str) -> list[Line]:
         if line.kind == "heading" and line.level <= 1 and line.text == title:
             return [*lines[:index], Line("title", 1, title), *lines[index + 1 :]]
     return [Line("title", 1, title), *lines]
+
+
+def named_after(path: str) -> str:
+    """A title for a document that has none: its file's name, as words."""
+    name = PurePosixPath(path).stem.replace("-", " ").replace("_", " ")
+    return clean(name[:1].upper() + name[1:]) or "Untitled"

@@ -1,13 +1,13 @@
-"""Markdown and HTML to clean lines: the main content, without what surrounds it on every page."""
+"""HTML to clean lines: the main content, without what surrounds it on every page."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from markdown_it import MarkdownIt
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from indexer.reading.layout import Line, clean
+from indexer.reading.fields import to_fields
+from indexer.reading.layout import Extract, Line, clean
 from indexer.records import BlockKind
 
 _DROPPED = (
@@ -21,28 +21,39 @@ _BLOCKS = frozenset(
     " tbody tfoot thead tr ul".split()
 )
 _HEADING = re.compile(r"h([1-6])")
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n---[ \t]*(?:\n|\Z)", re.DOTALL)
-_FRONT_TITLE = re.compile(r"^title:[ \t]*(.+)$", re.MULTILINE)
+_META = {
+    "author": "author",
+    "description": "description",
+    "keywords": "keywords",
+    "date": "date",
+    "article:published_time": "date",
+    "dc.date": "date",
+    "dc.creator": "author",
+}
 
 
-def read_markdown(text: str) -> tuple[str, list[Line]]:
-    """Title ("" when there is none) and lines. Front matter gives its title and is left out."""
-    front = _FRONT_MATTER.match(text)
-    body = text[front.end() :] if front else text
-    title, lines = read_html(MarkdownIt("commonmark").enable("table").render(body))
-    named = _FRONT_TITLE.search(front.group(1)) if front else None
-    return (clean(named.group(1).strip("\"' ")) if named else title), lines
-
-
-def read_html(text: str) -> tuple[str, list[Line]]:
-    """Title (the first h1, else the page's; "" when there is none) and lines."""
+def read_html(text: str) -> Extract:
+    """Title (the first h1, else the page's; "" when there is none), lines, what <meta> says."""
     tree = LexborHTMLParser(text)
     title = _text_of(tree.css_first("h1")) or _text_of(tree.css_first("title"))
+    fields = to_fields(_stated(tree))
     for node in tree.css(_DROPPED):
         if node.tag not in ("html", "body"):
             node.decompose()
     root = _main_content(tree)
-    return title, _Reader().read(root) if root is not None else []
+    return Extract(title, _Reader().read(root) if root is not None else [], fields)
+
+
+def _stated(tree: LexborHTMLParser) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for node in tree.css("meta[content]"):
+        name = node.attributes.get("name") or node.attributes.get("property") or ""
+        field_name = _META.get(name.lower())
+        if field_name:
+            found.setdefault(field_name, node.attributes.get("content") or "")
+    root = tree.root
+    language = root.attributes.get("lang") if root is not None else None
+    return {**found, "language": language} if language else found
 
 
 def _text_of(node: LexborNode | None) -> str:

@@ -4,7 +4,7 @@ import itertools
 import re
 from collections.abc import Iterator
 
-from indexer.reading.layout import Line, clean
+from indexer.reading.layout import Extract, Line, clean
 
 _RULE = re.compile(r"\s*([-=*_~#])\1{2,}\s*")
 _BULLET = re.compile(r"\s*(?:[-*•‣–]|\d{1,3}[.)]|[a-z][.)]|\([a-z0-9]{1,3}\))\s+(?=\S)")  # noqa: RUF001
@@ -16,7 +16,7 @@ _SLACK = 0.8
 _WIDEST = 120  # nobody breaks lines to fit more than this
 
 
-def read_text(text: str) -> tuple[str, list[Line]]:
+def read_text(text: str) -> Extract:
     """Title ("" when the text does not begin with one) and lines."""
     groups = list(_groups(text))
     width = _width(text)
@@ -32,7 +32,7 @@ def read_text(text: str) -> tuple[str, list[Line]]:
             lines.append(Line("heading", 4, clean(pieces.pop(0))))
         lines.extend(_body(pieces))
     title = lines[0].text if lines and lines[0].kind == "title" else ""
-    return title, lines
+    return Extract(title, lines)
 
 
 def _groups(text: str) -> Iterator[list[str]]:

@@ -12,6 +12,7 @@ from indexer.reading.examples import read_demonstrations
 from indexer.reading.kinds import NAMES
 from indexer.reading.opening import read_source
 from indexer.reading.reader import READER_VERSION
+from indexer.reading.rules import rules_of
 from indexer.reading.walk import UPLOADS, SourceFile, scan
 from indexer.records import Document, Rejected
 
@@ -30,13 +31,13 @@ def read_documents(domain: Domain) -> Iterator[Document | Rejected]:
 
     For what reads its own files. BadInput: a path does not exist, or holds no document.
     """
-    empty = True
+    empty, rules = True, rules_of(domain)
     for found in scan(domain):
         empty = False
         if isinstance(found, Rejected):
             yield found
         else:
-            reading = read_source(found, domain.documents)
+            reading = read_source(found, rules)
             yield from reading.documents
             yield from reading.rejected
     if empty:

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.reading.markup import read_html, read_markdown
+from indexer.reading.markdown import read_markdown
+from indexer.reading.markup import read_html
 
 _PAGE = """<html><head><title>Kettle | Help</title><style>p {}</style></head><body>
 <header><h1>Kettles &amp; co</h1><nav>Menu</nav></header>
@@ -17,9 +18,9 @@ _PAGE = """<html><head><title>Kettle | Help</title><style>p {}</style></head><bo
 
 
 def test_only_the_main_content_of_a_page_is_kept() -> None:
-    title, lines = read_html(_PAGE)
-    assert title == "Kettles & co"
-    assert [tuple(line) for line in lines] == [
+    found = read_html(_PAGE)
+    assert found.title == "Kettles & co"
+    assert [tuple(line) for line in found.lines] == [
         ("paragraph", 0, "It is made of steel."),
         ("item", 1, "Fill"),
         ("item", 2, "to 1 l"),
@@ -34,24 +35,24 @@ def test_only_the_main_content_of_a_page_is_kept() -> None:
 
 
 def test_a_page_without_a_heading_is_named_by_its_title() -> None:
-    assert read_html("<title>Tea</title><p>Hot.</p>")[0] == "Tea"
+    assert read_html("<title>Tea</title><p>Hot.</p>").title == "Tea"
 
 
 def test_a_table_used_for_layout_is_not_one_line() -> None:
-    _, lines = read_html("<table><tr><td><h2>A</h2><p>One.</p></td></tr></table>")
+    lines = read_html("<table><tr><td><h2>A</h2><p>One.</p></td></tr></table>").lines
     assert [(line.kind, line.text) for line in lines] == [("heading", "A"), ("paragraph", "One.")]
 
 
 def test_a_page_nested_deeper_than_pythons_stack_is_read() -> None:
-    _, lines = read_html("<div>" * 5000 + "deep" + "</div>" * 5000)
+    lines = read_html("<div>" * 5000 + "deep" + "</div>" * 5000).lines
     assert [line.text for line in lines] == ["deep"]
 
 
 def test_markdown_is_read_with_its_marks_resolved() -> None:
     text = "# Tea *time*\n\nA [link](x.md) and `code`,\nwrapped.\n\n## Do\n\n1. Boil.\n2. Pour.\n"
-    title, lines = read_markdown(text)
-    assert title == "Tea time"
-    assert [tuple(line) for line in lines] == [
+    found = read_markdown(text)
+    assert found.title == "Tea time"
+    assert [tuple(line) for line in found.lines] == [
         ("heading", 1, "Tea time"),
         ("paragraph", 0, "A link and code, wrapped."),
         ("heading", 2, "Do"),
@@ -61,13 +62,14 @@ def test_markdown_is_read_with_its_marks_resolved() -> None:
 
 
 def test_front_matter_gives_the_title_and_is_left_out() -> None:
-    title, lines = read_markdown('---\ntitle: "Green tea"\ntags: x\n---\nHot.\n')
-    assert (title, [line.text for line in lines]) == ("Green tea", ["Hot."])
+    found = read_markdown('---\ntitle: "Green tea"\ntags: x\n---\nHot.\n')
+    assert (found.title, [line.text for line in found.lines]) == ("Green tea", ["Hot."])
+    assert found.fields == {"tags": "x"}
 
 
 @given(st.text(alphabet="<>/abdtrlip h1\n*_#|-[]()&;\0\x1f", max_size=200))
 def test_any_text_gives_clean_lines(text: str) -> None:
     for read in (read_html, read_markdown):
-        for line in read(text)[1]:
+        for line in read(text).lines:
             assert line.text
             assert line.text == " ".join(line.text.split())

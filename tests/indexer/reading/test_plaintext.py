@@ -1,5 +1,6 @@
 """Plain text is understood as people type it."""
 
+from indexer.reading.layout import Extract
 from indexer.reading.plaintext import read_text
 
 _LETTER = """\
@@ -32,9 +33,9 @@ Hose: £12
 
 
 def test_structure_is_read_from_the_shape_of_the_lines() -> None:
-    title, lines = read_text(_LETTER)
-    assert title == "REFUNDS AND RETURNS"
-    assert [tuple(line) for line in lines] == [
+    found = read_text(_LETTER)
+    assert found.title == "REFUNDS AND RETURNS"
+    assert [tuple(line) for line in found.lines] == [
         ("title", 1, "REFUNDS AND RETURNS"),
         ("paragraph", 0, "Version 2, January 2025"),
         ("heading", 2, "HOW LONG IT TAKES"),
@@ -58,13 +59,13 @@ def test_structure_is_read_from_the_shape_of_the_lines() -> None:
 
 def test_paragraphs_that_are_one_long_line_each_stay_apart() -> None:
     paragraphs = ["Many words make a line that was never broken. " * 4, "Short one.", "Last one."]
-    _, lines = read_text("\n".join(paragraphs))
+    lines = read_text("\n".join(paragraphs)).lines
     assert [line.text for line in lines] == [paragraph.strip() for paragraph in paragraphs]
 
 
 def test_a_text_without_a_title_has_none() -> None:
-    assert read_text("We sell tea.\n")[0] == ""
+    assert read_text("We sell tea.\n").title == ""
 
 
 def test_no_text_is_no_lines() -> None:
-    assert read_text(" \n---\n\n") == ("", [])
+    assert read_text(" \n---\n\n") == Extract("", [])
