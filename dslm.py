@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from service.settings import ServiceSettings
 
 
+CANCELLED = 130
+
+
 class Mode(StrEnum):
     """The answer modes, as the command line knows them."""
 
@@ -94,6 +97,8 @@ def index(
         except DslmError as error:  # one domain's trouble must not keep the others from answering
             typer.echo(f"error: {error}", err=True)
             code = error.exit_code
+            if code == CANCELLED:
+                break
     raise typer.Exit(code)
 
 

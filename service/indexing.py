@@ -4,7 +4,9 @@ The service starts it as a child process and reads its JSON lines; it never runs
 """
 
 import dataclasses
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
@@ -39,8 +41,8 @@ class Indexing:
         """Index and release; the release is the live one if nothing had changed."""
         base = self._base()
         adapter = self._adapter(domain, base)
-        with self._reporting(domain.name) as report:
-            result = IndexJob(domain, self._paths, report).run()
+        with self._reporting(domain.name) as report, stopping() as stopped:
+            result = IndexJob(domain, self._paths, report, stopped=stopped).run()
         release, is_new = self._release(domain, result, base, adapter)
         self._tell(domain, result, release, is_new)
         return release
@@ -126,11 +128,7 @@ class Indexing:
             return
         for rejected in result.rejected:
             self._say(f"{domain.name}: left out {rejected.path}: {rejected.reason}")
-        self._say(
-            f"{domain.name}: {result.documents} documents, {result.chunks} passages, "
-            f"{result.demonstrations} demonstrations; {result.embedded} embedded, "
-            f"{result.reused} kept; {result.seconds:.1f} s"
-        )
+        self._say(f"{domain.name}: {summary(result)}")
         waits = f"waits for `dslm release activate {domain.name} {release.number}`"
         state = "is live" if is_new else "stays live, nothing has changed"
         self._say(f"{domain.name}: release {release.number} {state if is_live else waits}")
@@ -154,6 +152,44 @@ class Indexing:
         self._output.flush()
 
 
+def summary(result: IndexResult) -> str:
+    """What a person wants to know of a run."""
+    files = dataclasses.asdict(result.files)
+    parts = [
+        f"{result.documents} documents, {result.chunks} passages, "
+        f"{result.demonstrations} demonstrations",
+        ", ".join(f"{count} {kind}" for kind, count in files.items() if count) + " files",
+        f"{result.embedded} embedded, {result.reused} kept",
+    ]
+    if result.duplicates:
+        parts.append(f"{result.duplicates} duplicates left out")
+    if result.masked:
+        parts.append("masked " + ", ".join(f"{n} {kind}" for kind, n in result.masked.items()))
+    return "; ".join([*parts, f"{result.bytes / 1e6:.1f} MB", f"{result.seconds:.1f} s"])
+
+
+@contextmanager
+def stopping() -> Iterator[Callable[[], bool]]:
+    """Whether SIGTERM or SIGINT has come since; the second one ends the process as ever."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    asked = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def ask(number: int, _: object) -> None:
+        asked.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class PhaseLines:
     """One line a phase, when it begins: for logs and pipes."""
 
@@ -171,16 +207,29 @@ class PhaseLines:
 @contextmanager
 def progress_bar(name: str) -> Iterator[Report]:
     """A bar on the terminal, one row a phase."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
     from rich.progress import Progress as Bars
-    from rich.progress import TaskID
 
     rows: dict[str, TaskID] = {}
-    with Bars() as bars:
+    columns = (
+        "{task.description}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+    )
+    with Bars(*columns) as bars:
 
         def report(progress: Progress) -> None:
             if progress.phase not in rows:
-                rows[progress.phase] = bars.add_task(f"{name}: {progress.phase}", total=None)
-            bars.update(rows[progress.phase], completed=progress.done, total=progress.total or None)
+                title = f"{name}: {progress.phase}"
+                rows[progress.phase] = bars.add_task(title, total=None, speed="")
+            left = f", {progress.left:.0f} s left" if progress.left else ""
+            bars.update(
+                rows[progress.phase],
+                completed=progress.done,
+                total=progress.total or None,
+                speed=f"{progress.rate:.0f}/s{left}" if progress.rate else "",
+            )
 
         yield report
 
