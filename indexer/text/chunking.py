@@ -1,16 +1,19 @@
 """Documents to chunks: whole sentences below their headings, within a token budget."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import groupby
 
 from indexer.domain import ChunkingSettings
 from indexer.records import Block, Chunk, Document, Sentence, content_id
+from indexer.text.counting import Count
+from indexer.text.cutting import cut
+from indexer.text.packing import Piece, Unit, pack, units
 from indexer.text.sentences import split_sentences
 
 # Part of what decides whether stored chunks are still good: raise it when splitting changes.
-CHUNKER_VERSION = "1"
+CHUNKER_VERSION = "2"
 
-Count = Callable[[str], int]
+_CELLS = " | "
 
 
 def split(
@@ -18,20 +21,27 @@ def split(
 ) -> list[Chunk]:
     """Pack whole sentences up to `settings.tokens`, as `count` counts them.
 
-    A heading begins a new chunk and is its context, never its text. A sentence above the budget
-    stands alone; only one above `limit` (by default the budget itself) is cut, between words.
+    A heading begins a new chunk and is its context, never its text; so is the first row of a table
+    for the chunks that hold later rows. Lists, code and tables stay whole where they fit. A
+    sentence above the budget stands alone; only one above `limit` (by default the budget itself)
+    is cut. Give a WordCounter: this counts every sentence twice.
     """
     longest = max(settings.tokens, limit or 0)
+    text = document.text
+
+    def pieces(block: Block) -> Unit:
+        return [
+            Piece(piece, count(text[piece.start : piece.end]))
+            for sentence in quotable(text, block)
+            for piece in cut(text, sentence, count, longest)
+        ]
+
     chunks: list[Chunk] = []
     for headings, blocks in _sections(document):
-        sentences = [
-            piece
-            for block in blocks
-            for sentence in quotable(document.text, block)
-            for piece in _within(document.text, sentence, count, longest)
-        ]
-        for group in _pack(document.text, sentences, settings, count):
-            chunks.append(_chunk(document, headings, group))
+        tables = _table_heads(text, blocks, count, settings.tokens)
+        for group in pack(units(text, blocks, pieces, settings.tokens), settings):
+            for exact in _exact(text, group, count, settings.tokens):
+                chunks.append(_chunk(document, headings, exact, tables))
     return chunks
 
 
@@ -60,68 +70,60 @@ def _sections(document: Document) -> Iterator[tuple[tuple[str, ...], list[Block]
             open_headings = [*above, (block.level, text)]
 
 
-def _within(text: str, sentence: Sentence, count: Count, longest: int) -> list[Sentence]:
-    """The sentence itself, or the fewest pieces of at most `longest` tokens."""
-    pieces: list[Sentence] = []
-    start = sentence.start
-    while count(text[start : sentence.end]) > longest:
-        end = _cut(text, start, sentence.end, count, longest)
-        pieces.append(Sentence(start, end))
-        start = end + (text[end] == " ")
-    return [*pieces, Sentence(start, sentence.end)]
+def _table_heads(
+    text: str, blocks: list[Block], count: Count, tokens: int
+) -> list[tuple[int, int, str]]:
+    """Of each table whose first row names the columns: where it begins and ends, and that row."""
+    found: list[tuple[int, int, str]] = []
+    for kind, run in groupby(blocks, key=lambda block: block.kind):
+        rows = list(run)
+        head = text[rows[0].start : rows[0].end]
+        if kind == "row" and _names_columns(head, text[rows[-1].start : rows[-1].end]):
+            if len(rows) > 2 and 3 * count(head) <= tokens:
+                found.append((rows[0].end, rows[-1].end, head))
+    return found
 
 
-def _cut(text: str, start: int, end: int, count: Count, longest: int) -> int:
-    """The furthest place that fits, before a blank if there is one; always one character on."""
-    fits, too_far = start + 1, end
-    while too_far - fits > 1:
-        middle = (fits + too_far) // 2
-        if count(text[start:middle]) <= longest:
-            fits = middle
-        else:
-            too_far = middle
-    if text[fits] == " ":
-        return fits
-    blank = text.rfind(" ", start + 1, fits)
-    return blank if blank > start else fits
+def _names_columns(head: str, row: str) -> bool:
+    """Whether a first row's cells are names: as many as below, no numbers, no "name: value"."""
+    cells = head.split(_CELLS)
+    return len(cells) == len(row.split(_CELLS)) > 1 and not any(
+        ": " in cell or cell[:1].isdigit() for cell in cells
+    )
 
 
-def _pack(
-    text: str, sentences: list[Sentence], settings: ChunkingSettings, count: Count
-) -> Iterator[list[Sentence]]:
-    group: list[Sentence] = []
-    sizes: list[int] = []
-    for sentence in sentences:
-        size = count(text[sentence.start : sentence.end])
-        if group and sum(sizes) + size > settings.tokens:
-            yield group
-            kept = _overlap(sizes, size, settings)
-            group, sizes = group[len(group) - kept :], sizes[len(sizes) - kept :]
-        group.append(sentence)
-        sizes.append(size)
-    if group:
+def _exact(text: str, group: Unit, count: Count, tokens: int) -> Iterator[Unit]:
+    """The group; or its halves where a tokenizer makes more of them together than of each."""
+    start, end = group[0].sentence.start, group[-1].sentence.end
+    if len(group) == 1 or count(text[start:end]) <= tokens:
         yield group
+        return
+    half = len(group) // 2
+    yield from _exact(text, group[:half], count, tokens)
+    yield from _exact(text, group[half:], count, tokens)
 
 
-def _overlap(sizes: list[int], size: int, settings: ChunkingSettings) -> int:
-    """How many sentences to repeat: as many as asked for and as fit before the next one."""
-    kept = min(settings.overlap, len(sizes) - 1)
-    while kept and sum(sizes[-kept:]) + size > settings.tokens:
-        kept -= 1
-    return kept
-
-
-def _chunk(document: Document, headings: tuple[str, ...], sentences: list[Sentence]) -> Chunk:
-    start, end = sentences[0].start, sentences[-1].end
+def _chunk(
+    document: Document,
+    headings: tuple[str, ...],
+    group: Unit,
+    tables: list[tuple[int, int, str]],
+) -> Chunk:
+    start, end = group[0].sentence.start, group[-1].sentence.end
+    above = [head for begin, stop, head in tables if begin < start < stop]
+    context = (*headings, *above)
     text = document.text[start:end]
-    name = content_id(document.path, str(start), document.title, *headings, text)
-    return Chunk(name, document.path, start, end, headings, tuple(sentences))
+    name = content_id(document.path, str(start), document.title, *context, text)
+    sentences = tuple(piece.sentence for piece in group)
+    return Chunk(name, document.path, start, end, context, sentences)
 
 
 def with_context(title: str, chunk: Chunk, text: str, count: Count, room: int) -> str:
     """What is embedded for a chunk: its title and headings, as far as they fit, then its text."""
     context = [title, *chunk.headings]
-    left = room - count(text)
-    while context and count(" > ".join(context)) > left:
+    while context:
+        whole = f"{' > '.join(context)}\n{text}"
+        if count(whole) <= room:
+            return whole
         context.pop(0)
-    return "\n".join([*([" > ".join(context)] if context else []), text])
+    return text

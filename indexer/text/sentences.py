@@ -14,6 +14,10 @@ _NEXT = re.compile(r"\s+[\"'“‘«(\[*•–£$€-]*(\w+)?")  # noqa: RUF001
 _ENUMERATOR = re.compile(r"\(?(?:\d+(?:\.\d+)*|[a-zA-Z]|[ivxIVX]+)[.)]")
 _INITIALS = re.compile(r"(?:[A-Z]\.)+")
 
+# How far to look around a full stop: a line of a megabyte must not take the square of its length.
+_NEAR = 64
+_BRACKETS = 600
+
 # A name, a number or a term follows these: they do not end a sentence.
 _JOINING = frozenset(
     "mr. mrs. ms. mx. dr. prof. rev. hon. gen. col. capt. lt. sgt. st. mt. messrs. e.g. i.e. eg."
@@ -59,8 +63,6 @@ def _stripped(line: str, start: int, end: int, offset: int) -> Sentence:
 
 
 def _is_end(line: str, start: int, match: re.Match[str]) -> bool:
-    if not line[start : match.end()].strip():
-        return False
     if match.group()[0] in "。！？":  # noqa: RUF001
         return True
     following = _NEXT.match(line, match.end())
@@ -71,17 +73,18 @@ def _is_end(line: str, start: int, match: re.Match[str]) -> bool:
 
 
 def _in_brackets(line: str, start: int, end: int) -> bool:
+    start = max(start, end - _BRACKETS)
     opened = line.count("(", start, end) - line.count(")", start, end)
-    return opened > 0 and line.count(")", end) > 0
+    return opened > 0 and line.count(")", end, end + _BRACKETS) > 0
 
 
 def _is_joined(line: str, start: int, match: re.Match[str], following: str) -> bool:
     """Whether the full stop belongs to the word before it: an abbreviation or an initial."""
     if match.group() != ".":
         return False
-    before = _WORD.search(line, start, match.end())
+    before = _WORD.search(line, max(start, match.end() - _NEAR), match.end())
     word = before.group() if before else ""
-    if _ENUMERATOR.fullmatch(line[start : match.end()].strip()):
+    if match.end() - start < _NEAR and _ENUMERATOR.fullmatch(line[start : match.end()].strip()):
         return True
     if word.lower() in _JOINING:
         return True

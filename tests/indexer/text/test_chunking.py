@@ -1,14 +1,18 @@
 """Chunks hold whole sentences within the budget, below the headings they stand under."""
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from indexer.domain import ChunkingSettings
 from indexer.reading.layout import Line, to_document
-from indexer.reading.markup import read_markdown
+from indexer.reading.markdown import read_markdown
 from indexer.records import Chunk, Document
 from indexer.text.chunking import quotable, split, with_context
+from indexer.text.counting import WordCounter
+from tests.indexer.text.tokenizers_of_each_kind import KINDS, count
 
 
 def _count(text: str) -> int:
@@ -16,8 +20,8 @@ def _count(text: str) -> int:
 
 
 def _document(markdown: str) -> Document:
-    title, lines = read_markdown(markdown)
-    return to_document("a.md", title, lines, "0" * 64)
+    found = read_markdown(markdown)
+    return to_document("a.md", found.title, found.lines, "0" * 64)
 
 
 def _texts(document: Document, chunks: list[Chunk]) -> list[str]:
@@ -79,6 +83,30 @@ def test_without_overlap_no_sentence_is_in_two_chunks(
     assert len(spans) == len(set(spans))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@given(lines=_LINES, settings=_SETTINGS)
+def test_no_chunk_is_longer_than_the_model_reads_whatever_its_tokenizer(
+    kind: str, lines: list[Line], settings: ChunkingSettings
+) -> None:
+    document = to_document("a.md", "A title", lines, "0" * 64)
+    counter = WordCounter(partial(count, kind))
+    limit = settings.tokens + 10
+    for chunk in split(document, settings, counter, limit):
+        text = document.text[chunk.start : chunk.end]
+        assert count(kind, text) <= (settings.tokens if len(chunk.sentences) > 1 else limit)
+        assert count(kind, with_context(document.title, chunk, text, counter, limit)) <= limit
+
+
+@given(_LINES, _SETTINGS)
+def test_the_same_document_gives_the_same_chunks(
+    lines: list[Line], settings: ChunkingSettings
+) -> None:
+    document = to_document("a.md", "T", lines, "0" * 64)
+    first = split(document, settings, _count)
+    assert first == split(document, settings, WordCounter(_count))
+    assert len({chunk.id for chunk in first}) == len(first)
+
+
 def test_headings_begin_a_chunk_and_are_its_context_not_its_text() -> None:
     document = _document("# T\n\nOne.\n\n## A\n\nTwo.\n\n### B\n\nThree.\n\n## C\n\nFour.\n")
     chunks = split(document, ChunkingSettings(), _count)
@@ -97,6 +125,85 @@ def test_overlap_repeats_the_last_sentences_that_fit() -> None:
     document = _document("# T\n\nA b c d. E f g. H i j k. L m n o.\n")
     chunks = split(document, ChunkingSettings(tokens=8, overlap=2), _count)
     assert _texts(document, chunks) == ["A b c d. E f g.", "E f g. H i j k.", "H i j k. L m n o."]
+
+
+def test_a_table_that_goes_on_names_its_columns_again_as_context() -> None:
+    rows = "".join(f"| lock {i} | {i} |\n" for i in range(6))
+    document = _document(f"# T\n\n## Locks\n\nAs below.\n\n| Part | Room |\n| - | - |\n{rows}")
+    chunks = split(document, ChunkingSettings(tokens=16), _count)
+    texts = _texts(document, chunks)
+    assert [text.count("\n") for text in texts] == [3, 3]
+    assert texts[1].startswith("lock 2 | 2\n")
+    assert [chunk.headings for chunk in chunks] == [("Locks",), ("Locks", "Part | Room")]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "| 1 | 2 |\n| - | - |\n",
+        "| Part: lock | Room: 1 |\n| - | - |\n",
+        "| Part | Room | Floor |\n| - | - | - |\n",
+    ],
+)
+def test_a_first_row_that_names_no_columns_is_not_repeated(rows: str) -> None:
+    more = "".join(f"| lock {i} | {i} |\n" for i in range(8))
+    document = _document(f"# T\n\n{rows}{more}")
+    chunks = split(document, ChunkingSettings(tokens=8), _count)
+    assert len(chunks) > 2
+    assert {chunk.headings for chunk in chunks} == {()}
+
+
+@pytest.mark.parametrize("mark", ["- {} is", "1. {} is", "    {} is", "| {} | x |"])
+def test_a_list_code_or_table_that_fits_is_kept_whole(mark: str) -> None:
+    table = "| - | - |\n" if "|" in mark else ""
+    first, *others = [mark.format(word) + "\n" for word in ("alpha", "beta", "gamma")]
+    document = _document(f"# T\n\nOne two three four five.\n\n{first}{table}{''.join(others)}")
+    chunks = split(document, ChunkingSettings(tokens=9), _count)
+    texts = _texts(document, chunks)
+    assert texts[0] == "One two three four five."
+    assert len(texts) == 2
+    assert texts[1].startswith("alpha")
+
+
+def test_what_introduces_a_list_stays_with_it() -> None:
+    document = _document("# T\n\nA b c d e. You need:\n\n- salt\n- water\n- a pan\n")
+    chunks = split(document, ChunkingSettings(tokens=8), _count)
+    assert _texts(document, chunks) == ["A b c d e.", "You need:\nsalt\nwater\na pan"]
+
+
+def test_a_list_that_does_not_fit_is_parted_between_its_items() -> None:
+    items = "".join(f"- Take it {i}. Then use it.\n" for i in range(4))
+    document = _document(f"# T\n\nHow it is done:\n\n{items}")
+    texts = _texts(document, split(document, ChunkingSettings(tokens=12), _count))
+    assert texts == [
+        "How it is done:\nTake it 0. Then use it.",
+        "Take it 1. Then use it.\nTake it 2. Then use it.",
+        "Take it 3. Then use it.",
+    ]
+
+
+def test_a_row_above_the_limit_is_cut_between_its_cells() -> None:
+    cells = " | ".join(f"name {i}" for i in range(8))
+    document = _document(f"# T\n\n| {cells} |\n{'| - ' * 8}|\n")
+    texts = _texts(document, split(document, ChunkingSettings(tokens=9), _count))
+    assert all(text.endswith(" |") for text in texts[:-1])
+    assert " ".join(texts) == cells
+
+
+@pytest.mark.parametrize("word", ["ab ", "ab. Cd ", "x", "(a. B", "a1+/"])
+def test_a_line_without_end_is_cut_in_a_time_that_grows_with_its_length(word: str) -> None:
+    seen = 0
+
+    def counted(text: str) -> int:
+        nonlocal seen
+        seen += len(text)
+        return len(text) // 2 + 1
+
+    line = (word * (200_000 // len(word))).strip()
+    document = to_document("a.md", "T", [Line("paragraph", 0, line)], "0" * 64)
+    chunks = split(document, ChunkingSettings(), counted, 254)
+    assert max(chunk.end - chunk.start for chunk in chunks) <= 16 * 254
+    assert seen <= 40 * len(line)
 
 
 def test_a_sentence_above_the_limit_is_cut_between_words() -> None:
