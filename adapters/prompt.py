@@ -67,7 +67,7 @@ def compose(
 
     `demonstrations` come most similar last, as they are shown (Dr.ICL, arXiv 2305.14128). Whole
     pieces are dropped to fit, in this order of worth: system message, question, earlier
-    conversation (newest first), demonstrations (most similar first), passages (best score first).
+    conversation (newest first), demonstrations (most similar first), passages (in the order given: best first).
     A message costs `count(content) + per_message` tokens, and `per_message` once more pays for
     the turn that the engine opens. Raises PromptTooLong if system and question do not fit.
     """
@@ -157,13 +157,12 @@ def _keep(
 
 
 def _numberable(prompt_format: PromptFormat, passages: Sequence[Passage]) -> list[Passage]:
-    """Passages by score, without those whose sentences no id is left for."""
-    ranked = sorted(passages, key=lambda passage: -passage.score)
+    """Passages in the retriever's order, without those whose sentences no id is left for."""
     if prompt_format == "passages":
-        return ranked[:MAX_SENTENCES]
+        return list(passages[:MAX_SENTENCES])
     kept: list[Passage] = []
     free = MAX_SENTENCES
-    for passage in ranked:
+    for passage in passages:
         if 0 < len(passage.sentences) <= free:
             kept.append(passage)
             free -= len(passage.sentences)

@@ -70,7 +70,7 @@ def composed(
 def test_sentences_are_numbered_across_passages_one_passage_a_line() -> None:
     best = passage("Rinse it weekly.", "Dry it well.", score=0.9)
     other = passage("Order a new one.", score=0.4)
-    prompt = composed(passages=(other, best))
+    prompt = composed(passages=(best, other))
     assert prompt.messages[-1]["content"] == (
         "Question: How often?\nDocuments:\n"
         "[1] Rinse it weekly.[/1][2] Dry it well.[/2]\n[3] Order a new one.[/3]\n"
@@ -256,8 +256,9 @@ def test_every_quote_is_its_documents_text_and_ids_run_from_one(
     for source in prompt.sources:
         shift = source.passage.start
         assert source.quote == source.passage.text[source.start - shift : source.end - shift]
-    scores = [source.passage.score for source in prompt.sources]
-    assert scores == sorted(scores, reverse=True)
+    number = {id(one): place for place, one in enumerate(passages)}
+    shown = [number[id(source.passage)] for source in prompt.sources]
+    assert shown == sorted(shown)
 
 
 @given(**PROMPTS)
@@ -299,8 +300,8 @@ def _seconds_to_compose(passages: tuple[Passage, ...]) -> float:
     return time.perf_counter() - started
 
 
-def test_equal_scores_keep_the_retrievers_order() -> None:
-    first = passage("First.", score=0.5)
+def test_the_retrievers_order_stays_whatever_the_cosines() -> None:
+    first = passage("First.", score=0.3)
     second = replace(first, text="Other.", document="other.md")
     prompt = composed(passages=(first, second))
     assert [source.quote for source in prompt.sources] == ["First.", "Other."]
