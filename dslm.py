@@ -20,6 +20,7 @@ from adapters.commands import (
     group,
     release_app,
 )
+from eval.remote_commands import documents_app, jobs_app
 from indexer.errors import BadInput, DslmError, NotFound
 from indexer.settings import Paths
 
@@ -43,6 +44,8 @@ class Mode(StrEnum):
 app = group("Domain specialists over one base: adapters, demonstrations and passages together.")
 app.add_typer(adapters_app, name="adapters")
 app.add_typer(release_app, name="release")
+app.add_typer(documents_app, name="documents")
+app.add_typer(jobs_app, name="jobs")
 
 Question = Annotated[str, typer.Argument(help="in quotation marks")]
 
@@ -111,10 +114,12 @@ def search(domain: DomainName, question: Question) -> None:
     from indexer.embedding.embedder import Embedder  # takes seconds, so that it waits for a release
     from indexer.search.retriever import Retriever
     from indexer.store.snapshot import open_snapshot
+    from indexer.store.tombstones import Tombstones, hidden_in
 
     wanted, embedder = release.retrieval, Embedder(release.embedder.settings)
-    folder = place.paths.snapshot(release.domain, release.snapshot)
-    with contextlib.closing(Retriever(open_snapshot(folder))) as retriever:
+    snapshot = open_snapshot(place.paths.snapshot(release.domain, release.snapshot))
+    hidden = hidden_in(Tombstones(place.paths.tombstones(release.domain)), snapshot)
+    with contextlib.closing(Retriever(snapshot, hidden)) as retriever:
         to_passages, to_questions = embedder.embed_question(question)
         typer.echo(f"passages (used from {wanted.min_passage_score:.2f} up)")
         for found in retriever.passages(to_passages, wanted.passages):

@@ -51,8 +51,9 @@ def clean_name(raw: str) -> str:
 
 
 def _wrong(name: str, parts: Sequence[str]) -> str:
-    if any("\ud800" <= sign <= "\udfff" for sign in name) or not name.isprintable():
-        return "it holds signs that cannot be shown"
+    broken = any("\ud800" <= sign <= "\udfff" or sign == "\ufffd" for sign in name)
+    if broken or not name.isprintable():
+        return "it is not text in UTF-8, or holds signs that cannot be shown"
     if "\\" in name:
         return "it holds a backslash; folders are parted by /"
     if any(not part or part != part.strip() for part in parts):

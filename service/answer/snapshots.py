@@ -2,12 +2,12 @@
 
 import asyncio
 from collections import Counter
-from pathlib import Path
 
 from adapters.release import Release
 from indexer.search.retriever import Retriever
 from indexer.settings import Paths
 from indexer.store.snapshot import open_snapshot
+from indexer.store.tombstones import Tombstones, hidden_in
 
 
 class OpenSnapshots:
@@ -24,8 +24,7 @@ class OpenSnapshots:
         key = (release.domain, release.snapshot)
         async with self._opening:
             if key not in self._open:
-                folder = self._paths.snapshot(*key)
-                self._open[key] = await asyncio.to_thread(_retriever, folder)
+                self._open[key] = await asyncio.to_thread(_retriever, self._paths, *key)
             self._users[key] += 1
             return self._open[key]
 
@@ -38,5 +37,7 @@ class OpenSnapshots:
             self._open.pop(key).close()
 
 
-def _retriever(folder: Path) -> Retriever:
-    return Retriever(open_snapshot(folder))
+def _retriever(paths: Paths, domain: str, snapshot_id: str) -> Retriever:
+    """Obeys deletes from the next question on: each looks whether there is a new one."""
+    snapshot = open_snapshot(paths.snapshot(domain, snapshot_id))
+    return Retriever(snapshot, hidden_in(Tombstones(paths.tombstones(domain)), snapshot))

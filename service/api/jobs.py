@@ -10,9 +10,11 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict
 
 from service.answer.releases import Releases
+from service.api.auth import caller_of
 from service.api.events import GONE, EventStream, unless_gone
 from service.api.pages import page
 from service.api.wire import Json, parse
+from service.errors import UnknownName
 from service.job import Job, Status
 from service.jobs import Jobs
 
@@ -44,6 +46,7 @@ def job_routes(releases: Releases, jobs: Jobs) -> APIRouter:
 
     @router.get("/v1/jobs")
     async def list_jobs(
+        request: Request,
         domain: str | None = None,
         status: Status | None = None,
         after: str = "",
@@ -51,24 +54,40 @@ def job_routes(releases: Releases, jobs: Jobs) -> APIRouter:
     ) -> Response:
         every = jobs.newest_first()
         if after:
-            every = every[every.index(jobs.get(after)) + 1 :]
-        found = [j for j in every if domain in (None, j.domain) and status in (None, j.status)]
+            every = every[every.index(_of_caller(jobs, after, request)) + 1 :]
+        caller = caller_of(request)
+        found = [
+            job
+            for job in every
+            if domain in {None, job.domain} and status in {None, job.status}
+            if caller.may_change(job.domain)
+        ]
         return Json(page([job.describe(short=True) for job in found], limit))
 
     @router.get("/v1/jobs/{job}")
-    async def show_job(job: str) -> Response:
-        return Json(jobs.get(job).describe())
+    async def show_job(job: str, request: Request) -> Response:
+        return Json(_of_caller(jobs, job, request).describe())
 
     @router.post("/v1/jobs/{job}/cancel")
-    async def cancel_job(job: str) -> Response:
+    async def cancel_job(job: str, request: Request) -> Response:
+        _of_caller(jobs, job, request)
         return Json((await jobs.cancel(job)).describe())
 
     @router.get("/v1/jobs/{job}/events")
-    async def follow_job(job: str) -> Response:
+    async def follow_job(job: str, request: Request) -> Response:
+        _of_caller(jobs, job, request)
         seen = jobs.watch(job, HEARTBEAT_SECONDS)
         return EventStream(lambda: _events(seen), lambda _: None)
 
     return router
+
+
+def _of_caller(jobs: Jobs, job_id: str, request: Request) -> Job:
+    """UnknownName also for a job of a domain that the caller may not change."""
+    job = jobs.get(job_id)
+    if not caller_of(request).may_change(job.domain):
+        raise UnknownName(f"There is no job '{job_id}'")
+    return job
 
 
 def _has_body(request: Request) -> bool:
