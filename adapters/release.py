@@ -23,7 +23,7 @@ from adapters.registry import AdapterRegistry, engine_name
 from indexer.domain import Domain, EmbedderSettings, RetrievalSettings
 from indexer.errors import BadInput, NotFound
 from indexer.settings import Paths, store_errors, sync_folder
-from indexer.store.manifest import read_manifest
+from indexer.store.manifest import EmbedderMark, read_manifest
 
 AdapterChoice = AdapterManifest | Literal["keep"] | None
 
@@ -68,6 +68,7 @@ class Release(Pinned):
     max_tokens: int
     retrieval: RetrievalSettings
     embedder: EmbedderPin
+    demonstration_embedder: EmbedderPin | None = None
     base: str | None
     parent: int | None
     created: datetime
@@ -105,6 +106,7 @@ class ReleaseStore:
                 )
             chosen = self._choose(domain, parent, adapter)
             _check_format(domain, chosen)
+            embedder, demonstration_embedder = self._embedders(domain, found)
             release = Release(
                 number=max(self._numbers(domain.name), default=0) + 1,
                 domain=domain.name,
@@ -112,7 +114,8 @@ class ReleaseStore:
                 adapter=_pin(chosen),
                 **domain.answer.model_dump(),
                 retrieval=domain.retrieval,
-                embedder=self._embedder(domain, found),
+                embedder=embedder,
+                demonstration_embedder=demonstration_embedder,
                 base=_base(domain, parent, chosen, base),
                 parent=parent.number if parent else None,
                 created=datetime.now(UTC),
@@ -203,26 +206,32 @@ class ReleaseStore:
         reference = kept if parent else domain.adapter
         return AdapterRegistry(self._paths).get(reference) if reference else None
 
-    def _embedder(self, domain: Domain, snapshot: str) -> EmbedderPin:
-        """Questions must be embedded as the snapshot's passages were."""
+    def _embedders(self, domain: Domain, snapshot: str) -> tuple[EmbedderPin, EmbedderPin | None]:
+        """Questions must be embedded as the snapshot's passages and demonstrations were."""
         folder = self._paths.snapshot(domain.name, snapshot)
-        remedy = f"Run `dslm index {domain.name}`"
         if not folder.is_dir():
+            remedy = f"Run `dslm index {domain.name}`"
             raise NotFound(f"{domain.name} has no snapshot {snapshot}", remedy)
-        made = read_manifest(folder)[1].embedder
-        if made.name != domain.embedder.name:
-            raise BadInput(
-                f"{domain.name}'s snapshot {snapshot} was embedded by {made.name},"
-                f" its domain.toml says {domain.embedder.name}",
-                remedy,
-            )
-        return EmbedderPin(settings=domain.embedder, fingerprint=made.fingerprint)
+        made = read_manifest(folder)[1]
+        pin, own = _embedder_pin(domain, domain.embedder, made.embedder), None
+        settings = domain.demonstrations.embedder
+        if settings or made.demonstration_embedder:
+            own = _embedder_pin(domain, settings or domain.embedder, made.for_demonstrations())
+        return pin, own
+
+
+def _embedder_pin(domain: Domain, settings: EmbedderSettings, made: EmbedderMark) -> EmbedderPin:
+    if made.name != settings.name:
+        raise BadInput(
+            f"{domain.name}'s snapshot was embedded by {made.name}, not by {settings.name}",
+            f"Run `dslm index {domain.name}`",
+        )
+    return EmbedderPin(settings=settings, fingerprint=made.fingerprint)
 
 
 def _pin(adapter: AdapterManifest | None) -> AdapterPin | None:
-    if adapter is None:
-        return None
-    return AdapterPin(name=adapter.name, version=adapter.version, digest=adapter.digest)
+    a = adapter
+    return AdapterPin(name=a.name, version=a.version, digest=a.digest) if a else None
 
 
 def _check_format(domain: Domain, adapter: AdapterManifest | None) -> None:

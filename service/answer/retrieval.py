@@ -3,13 +3,22 @@
 import asyncio
 import time
 from dataclasses import dataclass
+from typing import Any
 
+from indexer.domain import RetrievalSettings
+from indexer.errors import BadInput
 from indexer.records import Demonstration, Passage, Vectors
+from indexer.search.filters import Filter, parse_filter
 from indexer.search.quoting import Quote, best_sentences
+from indexer.search.ranking import Question
+from indexer.search.rerank import Scorer
+from indexer.search.retriever import Hit
+from indexer.store.manifest import EmbedderMark
 from service.answer.embedding import Embedders, QuestionEmbedder
 from service.answer.releases import OpenRelease
 from service.answer.request import Switches
-from service.errors import Unavailable
+from service.answer.rerankers import Rerankers
+from service.errors import InvalidRequest, Unavailable
 
 QUOTES = 2
 
@@ -22,41 +31,54 @@ class Found:
     demonstrations: tuple[Demonstration, ...] = ()
     vector: Vectors | None = None
     seconds: float = 0.0
+    hits: tuple[Hit, ...] = ()
+    settings: RetrievalSettings | None = None
+
+    def explain(self) -> dict[str, Any]:
+        """How each passage came by its place: `order` is the mode's own score."""
+        if not self.settings:
+            return {}
+        told = [
+            {
+                "chunk": hit.passage.chunk,
+                "order": round(hit.order, 4),
+                "cosine": round(hit.passage.score, 4),
+                "lexical": None if hit.lexical is None else round(hit.lexical, 4),
+            }
+            for hit in self.hits
+        ]
+        how = self.settings.model_dump(include={"mode", "fusion", "rerank", "diversity"})
+        return {**how, "hits": told}
 
 
 NOTHING = Found()
 
 
 class Retrieval:
-    """Embeds a question once and searches its release's snapshot twice."""
+    """Embeds a question once for each embedding model and searches its release's snapshot twice."""
 
     def __init__(self, embedders: Embedders) -> None:
         self._embedders = embedders
+        self._rerankers = Rerankers()
 
     async def find(self, question: str, opened: OpenRelease, wanted: Switches) -> Found:
         """What the release's settings allow and the request has not switched off."""
         settings = opened.release.retrieval
-        passages = settings.passages if wanted.passages else 0
-        demonstrations = settings.demonstrations if wanted.demonstrations else 0
-        if not passages and not demonstrations:
+        off: dict[str, int] = {} if wanted.passages else {"passages": 0}
+        off |= {} if wanted.demonstrations else {"demonstrations": 0}
+        settings = settings.model_copy(update=off)
+        conditions = _conditions(wanted)
+        if not settings.passages and not settings.demonstrations:
             return NOTHING
         began = time.perf_counter()
-        embedder = await self._embedder(opened)
-        to_passages, to_questions = await embedder.embed(question)
-        found, solved = await asyncio.to_thread(
-            lambda: (
-                opened.retriever.passages(to_passages, passages, settings.min_passage_score)
-                if passages
-                else [],
-                opened.retriever.demonstrations(
-                    to_questions, demonstrations, settings.min_demonstration_score
-                )
-                if demonstrations
-                else [],
-            )
+        asked, scorer = await asyncio.gather(
+            self._embed(question, opened), self._rerankers.get(settings)
         )
+        found = await asyncio.to_thread(_search, opened, asked, settings, conditions, scorer)
+        hits, solved = found
         took = time.perf_counter() - began
-        return Found(tuple(found), tuple(solved), to_passages, took)
+        passages = tuple(hit.passage for hit in hits)
+        return Found(passages, tuple(solved), asked.vector, took, tuple(hits), settings)
 
     async def quote(self, question: str, opened: OpenRelease, found: Found) -> list[Quote]:
         """The best sentences of what was found, without any engine."""
@@ -70,13 +92,57 @@ class Retrieval:
         least = opened.release.retrieval.min_quote_score
         return [quote for quote in quotes if quote.score >= least]
 
+    async def _embed(self, question: str, opened: OpenRelease) -> Question:
+        embedder = await self._embedder(opened)
+        if not opened.release.demonstration_embedder:
+            return Question(question, *await embedder.embed(question))
+        other = await self._demonstration_embedder(opened)
+        mine, theirs = await asyncio.gather(embedder.embed(question), other.embed(question))
+        return Question(question, mine[0], theirs[1])
+
     async def _embedder(self, opened: OpenRelease) -> QuestionEmbedder:
         embedder = await self._embedders.get(opened.release.embedder.settings)
-        indexed = opened.retriever.snapshot.manifest.embedder.space
-        if indexed != embedder.embedder.space:
-            raise Unavailable(
-                f"{opened.label} was indexed with another embedding model than "
-                f"{opened.release.embedder.settings.name} is now",
-                f"Run `dslm index {opened.release.domain}`",
-            )
+        _refuse_another(opened, opened.retriever.snapshot.manifest.embedder, embedder)
         return embedder
+
+    async def _demonstration_embedder(self, opened: OpenRelease) -> QuestionEmbedder:
+        pinned = opened.release.demonstration_embedder
+        assert pinned is not None
+        embedder = await self._embedders.get(pinned.settings)
+        made = opened.retriever.snapshot.manifest.for_demonstrations()
+        _refuse_another(opened, made, embedder)
+        return embedder
+
+
+def _conditions(wanted: Switches) -> Filter | None:
+    try:
+        return parse_filter(wanted.filter or {})
+    except BadInput as error:
+        raise InvalidRequest(error.message, error.remedy, param="dslm.filter") from error
+
+
+def _search(
+    opened: OpenRelease,
+    asked: Question,
+    settings: RetrievalSettings,
+    conditions: Filter | None,
+    scorer: Scorer | None,
+) -> tuple[list[Hit], list[Demonstration]]:
+    """Blocks, so only for a worker thread."""
+    try:
+        hits = opened.retriever.search(asked, settings, conditions, scorer)
+    except BadInput as error:  # the filter names a field that this snapshot does not have
+        raise InvalidRequest(error.message, error.remedy, param="dslm.filter") from error
+    assert asked.similar is not None
+    solved = opened.retriever.demonstrations(
+        asked.similar, settings.demonstrations, settings.min_demonstration_score
+    )
+    return hits, solved
+
+
+def _refuse_another(opened: OpenRelease, made: EmbedderMark, embedder: QuestionEmbedder) -> None:
+    if made.space != embedder.embedder.space:
+        raise Unavailable(
+            f"{opened.label} was indexed with another embedding model than {made.name} is now",
+            f"Run `dslm index {opened.release.domain}`",
+        )
