@@ -210,8 +210,7 @@ class ReleaseStore:
         """Questions must be embedded as the snapshot's passages and demonstrations were."""
         folder = self._paths.snapshot(domain.name, snapshot)
         if not folder.is_dir():
-            remedy = f"Run `dslm index {domain.name}`"
-            raise NotFound(f"{domain.name} has no snapshot {snapshot}", remedy)
+            raise NotFound(f"{domain.name} has no snapshot {snapshot}", "Run `dslm index`")
         made = read_manifest(folder)[1]
         pin, own = _embedder_pin(domain, domain.embedder, made.embedder), None
         settings = domain.demonstrations.embedder
