@@ -7,18 +7,27 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from indexer.errors import DslmError
+from service.answer.vectors import TextEmbeddings
+from service.api.auth import Gate
 from service.api.chat import chat_routes
+from service.api.completions import completion_routes
+from service.api.desk import Desk
 from service.api.documents import document_routes
 from service.api.domains import domain_routes
+from service.api.embeddings import embedding_routes
 from service.api.jobs import job_routes
-from service.api.limits import Admission
+from service.api.limits import Admission, limits_of
 from service.api.releases import release_routes
+from service.api.security import Origins, SafeHeaders
 from service.api.status import status_routes
 from service.api.wire import error_response
 from service.bootstrap import Service
 from service.errors import InvalidRequest, ServiceError, UnknownName
+from service.keys import KeyFile, KeyRing, is_loopback
+from service.settings import ServiceSettings
 
 
 def create_app(service: Service, admission: Admission | None = None) -> FastAPI:
@@ -30,18 +39,43 @@ def create_app(service: Service, admission: Admission | None = None) -> FastAPI:
             yield
 
     app = FastAPI(title="dslm", lifespan=life, docs_url=None, redoc_url=None)
-    admission = admission or Admission(service.settings.max_concurrent, service.telemetry)
-    app.include_router(chat_routes(service.gateway, admission, service.telemetry))
+    admission = admission or Admission(limits_of(service.settings), service.telemetry)
+    desk = Desk(service.gateway, admission, service.telemetry)
+    app.include_router(chat_routes(desk))
+    app.include_router(completion_routes(desk))
+    app.include_router(embedding_routes(TextEmbeddings(service.releases, service.embedders)))
     app.include_router(domain_routes(service.releases, service.supervisor))
     app.include_router(release_routes(service.releases))
     app.include_router(document_routes(service.releases, service.documents, service.settings))
     app.include_router(job_routes(service.releases, service.jobs))
     app.include_router(status_routes(service))
+    _guard(app, service.settings)
     app.add_exception_handler(DslmError, _ours)
     app.add_exception_handler(HTTPException, _starlettes)
     app.add_exception_handler(RequestValidationError, _fastapis)
     app.add_exception_handler(Exception, _unexpected)
     return app
+
+
+def _guard(app: FastAPI, settings: ServiceSettings) -> None:
+    """What every request passes, the last one first."""
+    origins = tuple(settings.cors_origins.split())
+    app.add_middleware(
+        Gate,
+        ring=KeyRing(KeyFile(settings.store)),
+        open_without_keys=is_loopback(settings.host) or settings.allow_open,
+        open_metrics=settings.open_metrics,
+    )
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=["x-request-id", "Retry-After"],
+        )
+    app.add_middleware(Origins, allowed=origins)
+    app.add_middleware(SafeHeaders)
 
 
 async def _ours(_: Request, error: Exception) -> Response:

@@ -90,12 +90,39 @@ class UnknownDomain(UnknownName):
     code = "model_not_found"
 
 
+class Unauthorized(InvalidRequest):
+    """No API key, or one that is unknown, expired or revoked."""
+
+    status = 401
+    code = "invalid_api_key"
+
+
+class Forbidden(InvalidRequest):
+    """The API key does not reach this far."""
+
+    status = 403
+    code = "insufficient_permissions"
+
+
 class Overloaded(ServiceError):
     """More answers in flight than the service admits."""
 
     status = 429
     type = "rate_limit_error"
     code = "overloaded"
+
+
+class TooManyRequests(Overloaded):
+    """The key's requests per minute are used up."""
+
+    type = "requests"
+    code = "rate_limit_exceeded"
+
+
+class TooManyTokens(TooManyRequests):
+    """The key's tokens per minute are used up."""
+
+    type = "tokens"
 
 
 class Unavailable(ServiceError):

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 import uvicorn
 
 from indexer.errors import BadInput, DslmError
+from service.api.protocol import BoundedProtocol
 from service.app import create_app
 from service.bootstrap import Service, build
+from service.keys import KeyFile, refuse_to_stand_open
 from service.provision import provision
 from service.settings import ServiceSettings
 
@@ -39,6 +41,10 @@ def serve(settings: ServiceSettings) -> int:
     """Serve until SIGINT or SIGTERM; 0 after a clean stop, 1 if the engine cannot be kept up."""
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
     log.setLevel(logging.INFO)
+    keys = KeyFile(settings.store).read()
+    refuse_to_stand_open(settings.host, keys, allow_open=settings.allow_open)
+    if not keys:
+        log.warning("NO API KEYS: whoever reaches %s may ask and change all", settings.host)
     with bind(settings) as listener:
         return asyncio.run(_serve(settings, listener))
 
@@ -66,6 +72,9 @@ async def _serve(settings: ServiceSettings, listener: socket.socket) -> int:
         create_app(service),
         log_level="warning",
         access_log=False,
+        http=BoundedProtocol,
+        ws="none",
+        server_header=False,
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
     )
     server = Server(config)

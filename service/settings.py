@@ -48,6 +48,17 @@ class ServiceSettings(BaseSettings):
     ] = 0.8
     cpu_cache_gib: Annotated[int, Field(ge=1, description="KV cache on a CPU host, GiB")] = 1
     max_concurrent: Annotated[int, Field(ge=1, description="answers in flight before 429")] = 256
+    max_concurrent_domain: Annotated[
+        int, Field(ge=0, description="of one domain; 0: three quarters of all")
+    ] = 0
+    max_queued: Annotated[int, Field(ge=0, description="waiting requests of a domain")] = 64
+    queue_seconds: Annotated[float, Field(gt=0, description="longest wait for a place")] = 30.0
+    shares: Annotated[str, Field(description="weights of domains, `legal=3 support=1`")] = ""
+    allow_open: Annotated[
+        bool, Field(description="serve other addresses than loopback without any API key")
+    ] = False
+    open_metrics: Annotated[bool, Field(description="let anyone read /metrics")] = True
+    cors_origins: Annotated[str, Field(description="origins of web pages that may call")] = ""
     drain_seconds: Annotated[
         float, Field(ge=0, description="how long running answers may go on at a stop")
     ] = 30.0

@@ -38,6 +38,7 @@ class Telemetry:
             "dslm_tokens", "prompt and completion tokens", ["domain", "kind"], registry=registry
         )
         self.in_flight = Gauge("dslm_in_flight", "answers in flight", registry=registry)
+        self.queued = Gauge("dslm_queued", "requests that wait for a place", registry=registry)
         self.swaps = Histogram(
             "dslm_swap_seconds",
             "from the call to the flip of a release",

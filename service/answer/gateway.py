@@ -4,22 +4,27 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from adapters.errors import PromptTooLong
-from adapters.prompt import REFUSAL_ID, Prompt, Source, compose
-from indexer.search.quoting import Quote
 from service.answer import local
-from service.answer.checks import Checks, refuse_what_the_mode_cannot
-from service.answer.citations import Citations, annotation, cite, merged
-from service.answer.plan import LocalAnswer, Plan
+from service.answer.checks import (
+    Checks,
+    can_be_quoted,
+    check_greedy,
+    refuse_what_the_base_cannot,
+    refuse_what_the_mode_cannot,
+)
+from service.answer.citations import Citations, cite, merged
+from service.answer.completion import CompletionRequest
+from service.answer.composing import Composer
+from service.answer.plan import Plan
 from service.answer.relay import Relay
 from service.answer.releases import OpenRelease, Releases
 from service.answer.request import ChatRequest, Mode
-from service.answer.retrieval import Found, Retrieval
+from service.answer.retrieval import Retrieval
 from service.answer.tokens import TokenCounter
 from service.engines.command import BASE_NAME
-from service.engines.engine import Engine
+from service.engines.engine import CHAT, COMPLETIONS, Engine
 from service.engines.supervisor import EngineSupervisor
-from service.errors import ContextLengthExceeded, Unavailable
+from service.errors import ContextLengthExceeded, Unavailable, Unsupported
 from service.telemetry import Telemetry
 
 STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
@@ -42,22 +47,41 @@ class Gateway:
         self._retrieval = retrieval
         self._engine = engine
         self._supervisor = supervisor
-        self._tokens = tokens
         self._context = context
         self._checks = Checks(tokens, context)
+        self._composer = Composer(tokens, context, self._checks)
         self._telemetry = telemetry
 
     def serves(self, name: str) -> bool:
         """Is this the base, or a domain?"""
         return name == BASE_NAME or name in self._releases.domains
 
-    async def plan(self, request: ChatRequest) -> Plan:
+    def adapter_of(self, request: ChatRequest | CompletionRequest) -> str | None:
+        """What the engine will have to hold for this; UnknownDomain if there is no such name."""
+        name, at, _ = request.model.partition("@")
+        if name == BASE_NAME:
+            return None
+        self._releases.domain(name)
+        live = self._releases.live().get(name)
+        if not request.dslm.adapter or live is None:
+            return None
+        if at:
+            return request.model
+        return live.adapter.digest if live.adapter else None
+
+    async def plan(self, request: ChatRequest | CompletionRequest) -> Plan:
         """Decide everything before the engine is asked; `finish` must follow."""
+        check_greedy(request)
+        if isinstance(request, ChatRequest):
+            self._checks.refuse_unknown_to_template(request)
         if request.model == BASE_NAME:
+            refuse_what_the_base_cannot(request)
             self._supervisor.require_ready()
-            return Plan(request, "generate", payload=self._payload(request, BASE_NAME))
+            return self._bare(request, BASE_NAME)
         opened = await self._releases.acquire(request.model)
         try:
+            if isinstance(request, CompletionRequest):
+                return self._completion(request, opened)
             return await self._specialist(request, opened)
         except BaseException:
             self._releases.release(opened)
@@ -73,35 +97,52 @@ class Gateway:
     async def answer(self, plan: Plan) -> dict[str, Any]:
         """The whole answer as one chat completion."""
         if plan.local:
-            reply = local.completion(plan.request.model, plan.local.text, plan.local.annotations)
+            choices = plan.request.n or 1
+            reply = local.completion(plan.request.model, plan.local, choices)
             return {**reply, "dslm": plan.describe({"refused": plan.local.refused})}
-        reply = await self._engine.chat(plan.payload)
+        reply = local.tidy(await self._engine.chat(plan.payload, plan.path))
         reply["model"] = plan.request.model
-        cited = {choice["index"]: self._cited(plan, choice) for choice in reply["choices"]}
-        if plan.opened:
-            reply["dslm"] = plan.describe(merged(cited))
-        plan.usage = reply.get("usage") or {}
-        return local.tidy(reply)
+        plan.usage = reply["usage"]
+        if plan.path == CHAT:
+            cited = {choice["index"]: self._cited(plan, choice) for choice in reply["choices"]}
+            return reply if not plan.opened else {**reply, "dslm": plan.describe(merged(cited))}
+        return reply if not plan.opened else {**reply, "dslm": plan.describe({})}
 
     async def stream(self, plan: Plan) -> Callable[[], AsyncIterator[bytes]]:
         """Server-sent events. The engine has accepted the request once this returns."""
+        request = plan.request
         if plan.local:
-            said, request = plan.local, plan.request
-            about = plan.describe({"refused": said.refused})
+            about = plan.describe({"refused": plan.local.refused})
             whole = local.stream(
-                request.model, said.text, said.annotations, about, request.wants_usage()
+                request.model, plan.local, about, request.n or 1, request.wants_usage()
             )
             return lambda: _once(whole)
-        plan.stream = await self._engine.open({**plan.payload, **STREAMED})
-        name, public = plan.payload["model"], plan.request.model
+        plan.stream = await self._engine.open({**plan.payload, **STREAMED}, plan.path)
         plan.relay = Relay(
             plan.stream,
-            name,
-            public,
-            lambda _, text: self._ending(plan, text),
-            show_usage=plan.request.wants_usage(),
+            plan.payload["model"],
+            request.model,
+            (lambda _, text: self._ending(plan, text)) if plan.path == CHAT else None,
+            show_usage=request.wants_usage(),
+            has_logprobs=bool(request.logprobs),
         )
         return plan.relay.body
+
+    def _bare(self, request: ChatRequest | CompletionRequest, name: str) -> Plan:
+        """As it came, to the base or to an adapter."""
+        path = CHAT if isinstance(request, ChatRequest) else COMPLETIONS
+        return Plan(request, "generate", path, payload=self._payload(request, name))
+
+    def _completion(self, request: CompletionRequest, opened: OpenRelease) -> Plan:
+        """A domain's adapter goes on with a text: no template, no passages, no demonstrations."""
+        if request.dslm.mode not in (None, "generate"):
+            message = f"A completion cannot have the answer mode `{request.dslm.mode}`"
+            raise Unsupported(message, "Ask /v1/chat/completions", param="dslm.mode")
+        request.check_bare()
+        self._supervisor.require_ready()
+        plan = self._bare(request, _engine_name(request, opened))
+        plan.opened = opened
+        return plan
 
     async def _specialist(self, request: ChatRequest, opened: OpenRelease) -> Plan:
         mode = self._mode(request, opened)
@@ -111,68 +152,52 @@ class Gateway:
         await asyncio.to_thread(self._checks.check, request, limit)
         found = self._checks.clean(await self._retrieval.find(question, opened, request.dslm))
         self._telemetry.retrieval.labels(opened.release.domain).observe(found.seconds)
-        plan = Plan(request, mode, opened, found)
+        plan = Plan(request, mode, opened=opened, found=found)
         wants_passages = request.dslm.passages and opened.release.retrieval.passages
-        if wants_passages and not found.passages:
-            plan.local = _refusal(opened)
+        # A tool may know what the documents do not say.
+        if wants_passages and not found.passages and not request.may_call():
+            plan.local = local.refusal(opened, as_refusal=request.is_shaped())
         elif mode == "quote":
-            plan.local = _quotation(opened, await self._retrieval.quote(question, opened, found))
+            plan.local = local.quotation(
+                opened, await self._retrieval.quote(question, opened, found)
+            )
         else:
-            plan.prompt = await asyncio.to_thread(self._compose, request, opened, found)
-            plan.payload = self._specialist_payload(plan, opened, plan.prompt)
+            await asyncio.to_thread(self._compose, plan, request, opened)
         return plan
 
     def _mode(self, request: ChatRequest, opened: OpenRelease) -> Mode:
-        """The mode asked for; `quote` while the engine is away, if the domain allows that."""
+        """The mode asked for; `quote` while the engine is away, if domain and request allow that.
+
+        A request that no quotation can satisfy waits for the engine.
+        """
         mode = request.dslm.mode or opened.release.mode
         if mode == "quote":
             return mode
         try:
             self._supervisor.require_ready()
         except Unavailable:
-            if opened.release.fallback == "quote":
+            if opened.release.fallback == "quote" and can_be_quoted(request):
                 return "quote"
             raise
         return mode
 
-    def _compose(self, request: ChatRequest, opened: OpenRelease, found: Found) -> Prompt:
+    def _compose(self, plan: Plan, request: ChatRequest, opened: OpenRelease) -> None:
+        """Fill the plan's prompt and payload; on a thread, since counting tokens takes long."""
         release = opened.release
-        limit = request.limit() or release.max_tokens
-        try:
-            prompt = compose(
-                release.prompt_format,
-                request.conversation(),
-                found.passages,
-                found.demonstrations,
-                release.system,
-                max(0, self._context - limit),
-                self._tokens.count,
-                self._tokens.per_message,
-                release.refusal,
-            )
-        except PromptTooLong as error:
-            raise self._checks.too_long(error.tokens, limit) from error
-        if found.passages and not prompt.sources:
-            raise self._checks.too_long(self._tokens.count(request.question()), limit)
-        return prompt
-
-    def _specialist_payload(
-        self, plan: Plan, opened: OpenRelease, prompt: Prompt
-    ) -> dict[str, Any]:
-        request = plan.request
-        name = BASE_NAME
-        if opened.adapter and request.dslm.adapter:
-            name = opened.adapter.engine_name()
-        payload = self._payload(request, name)
-        payload["messages"] = list(prompt.messages)
-        payload["max_tokens"] = request.limit() or opened.release.max_tokens
-        payload.setdefault("temperature", 0.0)
+        payload = self._payload(request, _engine_name(request, opened))
+        plan.prompt, payload["messages"] = self._composer.compose(request, release, plan.found)
+        payload["max_tokens"] = request.limit() or release.max_tokens
+        payload.setdefault("temperature", 0.0 if (request.n or 1) == 1 else 1.0)
         if plan.mode == "verbatim":
-            payload["structured_outputs"] = {"choice": list(prompt.choices)}
-        return payload
+            payload["structured_outputs"] = {"choice": list(plan.prompt.choices)}
+        plan.payload = payload
 
-    def _payload(self, request: ChatRequest, name: str) -> dict[str, Any]:
-        payload = {"model": name, "messages": request.plain_messages(), **request.sampling()}
+    def _payload(self, request: ChatRequest | CompletionRequest, name: str) -> dict[str, Any]:
+        payload = {"model": name, **request.sampling()}
+        if isinstance(request, ChatRequest):
+            payload["messages"] = request.plain_messages()
+        else:
+            payload["prompt"] = request.prompt
         limit = request.limit()
         if limit and limit >= self._context:
             raise ContextLengthExceeded(
@@ -180,7 +205,7 @@ class Gateway:
                 "Lower max_tokens",
                 param=request.limit_name(),
             )
-        return {**payload, "max_tokens": limit} if limit else payload
+        return payload if limit is None else {**payload, "max_tokens": limit}
 
     def _cited(self, plan: Plan, choice: dict[str, Any]) -> Citations:
         """Annotate a choice in place."""
@@ -197,29 +222,17 @@ class Gateway:
 
     @staticmethod
     def _cite(plan: Plan, text: str) -> Citations:
-        if not plan.opened or not plan.prompt:
+        shaped = isinstance(plan.request, ChatRequest) and plan.request.is_shaped()
+        if not plan.opened or not plan.prompt or shaped:
             return Citations()
         refusal = plan.opened.release.refusal
         return cite(text, plan.prompt.sources, plan.opened.label, refusal)
 
 
-def _refusal(opened: OpenRelease) -> LocalAnswer:
-    return LocalAnswer(f"[{REFUSAL_ID}] {opened.release.refusal}", [], refused=True)
-
-
-def _quotation(opened: OpenRelease, quotes: list[Quote]) -> LocalAnswer:
-    """The sentences themselves, each behind its marker."""
-    if not quotes:
-        return _refusal(opened)
-    text, annotations = "", []
-    for number, quote in enumerate(quotes, start=1):
-        marker, at = f"[{number}]", len(text)
-        said = quote.text
-        text += f"{marker} {said}\n"
-        source = Source(number, quote.passage, quote.sentence.start, quote.sentence.end, said)
-        span = (at, at + len(marker))
-        annotations.append(annotation(source, *span, text, opened.label))
-    return LocalAnswer(text.rstrip("\n"), annotations, refused=False)
+def _engine_name(request: ChatRequest | CompletionRequest, opened: OpenRelease) -> str:
+    """What the engine calls the domain's adapter, or the base if there is none."""
+    wanted = opened.adapter and request.dslm.adapter
+    return opened.adapter.engine_name() if opened.adapter and wanted else BASE_NAME
 
 
 async def _once(whole: bytes) -> AsyncIterator[bytes]:

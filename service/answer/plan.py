@@ -4,28 +4,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.prompt import Prompt
+from service.answer.completion import CompletionRequest
+from service.answer.local import LocalAnswer
 from service.answer.relay import Relay
 from service.answer.releases import OpenRelease
 from service.answer.request import ChatRequest, Mode
 from service.answer.retrieval import NOTHING, Found
-from service.engines.engine import EngineStream
-
-
-@dataclass(frozen=True, slots=True)
-class LocalAnswer:
-    """An answer that needs no engine."""
-
-    text: str
-    annotations: list[dict[str, Any]]
-    refused: bool
+from service.engines.engine import CHAT, EngineStream
 
 
 @dataclass(slots=True)
 class Plan:
     """One question on its way; `opened` is None for the bare base."""
 
-    request: ChatRequest
+    request: ChatRequest | CompletionRequest
     mode: Mode
+    path: str = CHAT
     opened: OpenRelease | None = None
     found: Found = NOTHING
     prompt: Prompt | None = None
@@ -38,6 +32,10 @@ class Plan:
     @property
     def domain(self) -> str:
         return self.opened.release.domain if self.opened else self.request.model
+
+    def spent(self) -> dict[str, int]:
+        """The engine's count of tokens, as far as it has told."""
+        return (self.relay.usage if self.relay else None) or self.usage
 
     def describe(self, outcome: dict[str, Any]) -> dict[str, Any]:
         """The answer's `dslm` object."""
@@ -63,9 +61,10 @@ class Plan:
     def _explain(self) -> dict[str, Any]:
         prompt = self.prompt
         return {
-            "messages": list(prompt.messages) if prompt else [],
+            "messages": self.payload.get("messages", []),
             "prompt_tokens": prompt.tokens if prompt else 0,
             "passages_shown": len({s.passage.chunk for s in prompt.sources}) if prompt else 0,
             "demonstrations_shown": len(prompt.demonstrations) if prompt else 0,
+            "retrieval": self.found.explain(),
             "retrieval_seconds": round(self.found.seconds, 6),
         }

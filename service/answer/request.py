@@ -1,108 +1,96 @@
-"""What may be asked: OpenAI's fields and vLLM's sampling extras. An unknown field is an error."""
+"""What may be asked of a chat: OpenAI's fields and vLLM's sampling extras, each with its rule.
 
-from typing import Annotated, Any, Literal, TypeAlias
+A field is passed on, or accepted because it changes nothing, or refused by name: never dropped.
+`deploy/docs/api.md` tells which.
+"""
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing import Annotated, Any, Literal
 
-from service.errors import InvalidRequest
+import orjson
+from pydantic import Field, model_validator
 
-Mode: TypeAlias = Literal["generate", "verbatim", "quote"]
+from service.answer.body import Asked, Body
+from service.answer.body import Mode as Mode
+from service.answer.messages import Message
+from service.answer.tools import AllowedTools, Choice, Format, NamedTool, PlainText, Tool
+from service.answer.unsupported import CHAT, refuse, refuse_parts, refuse_values
+from service.errors import InvalidRequest, Unsupported
 
-
-class Body(BaseModel):
-    """Strict: a wrong type is an error and never converted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class TextPart(Body):
-    type: Literal["text"]
-    text: str
-
-
-class Message(Body):
-    """One turn. Content parts may be text only."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
-    name: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
-    tool_call_id: str | None = None
-    refusal: str | None = None
-    annotations: list[dict[str, Any]] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, value: Any) -> Any:
-        """An answer sent back as an earlier turn brings fields that are null."""
-        if not isinstance(value, dict):
-            return value
-        return {key: item for key, item in value.items() if item is not None}
-
-    def text(self) -> str:
-        """The turn's text, its parts joined."""
-        if isinstance(self.content, list):
-            return "".join(part.text for part in self.content)
-        return self.content or ""
+MOST_TOOLS = 128
 
 
 class Switches(Body):
-    """The request's `dslm` object: parts of the specialist that may be switched off."""
+    """The request's `dslm` object: parts of the specialist that may be switched off, and which
+    documents may answer: `filter` names fields and the values that they must have.
+    """
 
     passages: bool = True
     demonstrations: bool = True
     adapter: bool = True
     explain: bool = False
     mode: Mode | None = None
+    filter: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _filter_has_a_use(self) -> "Switches":
+        if self.filter and not self.passages:
+            message = "`filter` chooses among passages, and they are switched off"
+            raise InvalidRequest(message, "Leave one of the two out", param="dslm.filter")
+        return self
 
 
-class StreamOptions(Body):
-    include_usage: bool = False
-    include_obfuscation: bool = False
-
-
-Penalty: TypeAlias = Annotated[float, Field(ge=-2, le=2)]
-
-
-class ChatRequest(Body):
+class ChatRequest(Asked):
     """POST /v1/chat/completions."""
 
-    model: str
     messages: Annotated[list[Message], Field(min_length=1)]
     dslm: Switches = Switches()
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    n: Annotated[int, Field(ge=1, le=128)] | None = None
-    stop: str | list[str] | None = None
-    seed: int | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    logit_bias: dict[str, float] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    response_format: dict[str, Any] | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    response_format: Format | None = None
+    tools: Annotated[list[Tool], Field(min_length=1, max_length=MOST_TOOLS)] | None = None
+    tool_choice: Choice | None = None
     parallel_tool_calls: bool | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (
+        None
+    )
+    chat_template_kwargs: dict[str, bool | int | float | str] | None = None
     # Accepted because clients send them; they change nothing here.
-    user: str | None = None
     metadata: dict[str, str] | None = None
     store: Literal[False] | None = None
     service_tier: Literal["auto", "default"] | None = None
-    safety_identifier: str | None = None
+    safety_identifier: Annotated[str, Field(max_length=64)] | None = None
     prompt_cache_key: str | None = None
-    # vLLM's sampling extras.
-    top_k: int | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
-    min_tokens: Annotated[int, Field(ge=0)] | None = None
-    ignore_eos: bool | None = None
-    stop_token_ids: list[int] | None = None
-    structured_outputs: dict[str, Any] | None = None
+    prompt_cache_retention: Literal["in_memory"] | None = None
+    modalities: list[Literal["text"]] | None = None
+    verbosity: Literal["medium"] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _supported(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            refuse(value, CHAT)
+            refuse_values(value)
+            refuse_parts(value.get("messages"))
+            _refuse_custom_tools(value)
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ChatRequest":
+        for number, message in enumerate(self.messages):
+            message.check(f"messages[{number}]")
+        if self.top_logprobs is not None and not self.logprobs:
+            raise _needs("top_logprobs", '"logprobs": true')
+        if self.stream_options and not self.stream:
+            raise _needs("stream_options", '"stream": true')
+        if self.tool_choice not in (None, "none") and not self.tools:
+            raise _needs("tool_choice", "`tools`")
+        if self.max_tokens and self.max_completion_tokens:
+            both = "`max_tokens` and `max_completion_tokens` cannot both be set"
+            raise InvalidRequest(both, "Send the latter", param="max_tokens")
+        self._check_choice()
+        return self
 
     def limit(self) -> int | None:
         """The most tokens the answer may have, by whichever of its two names."""
@@ -112,70 +100,99 @@ class ChatRequest(Body):
         """Which of the two names the client used."""
         return "max_completion_tokens" if self.max_completion_tokens else "max_tokens"
 
-    def wants_usage(self) -> bool:
-        """Is a stream to end with a chunk of usage?"""
-        return bool(self.stream_options and self.stream_options.include_usage)
+    def is_shaped(self) -> bool:
+        """Is the content to be something else than prose, in which `[1]` would be no citation?"""
+        free = self.response_format is None or isinstance(self.response_format, PlainText)
+        return bool(self.structured_outputs) or not free
+
+    def may_call(self) -> bool:
+        """May the answer be a call of a tool?"""
+        return bool(self.tools) and self.tool_choice != "none"
 
     def constraints(self) -> tuple[str, ...]:
         """Fields that dictate the answer's form."""
-        free = self.response_format in (None, {"type": "text"})
         given = {
-            "tools": self.tools,
-            "response_format": None if free else self.response_format,
-            "structured_outputs": self.structured_outputs,
+            "tools": self.may_call(),
+            "response_format": self.is_shaped() and not self.structured_outputs,
+            "structured_outputs": bool(self.structured_outputs),
         }
         return tuple(name for name, value in given.items() if value)
 
     def question(self) -> str:
         """The last user message: what is looked up and answered."""
-        if self.messages[-1].role != "user":
-            raise InvalidRequest(
-                "The last message must be the user's question",
-                "End `messages` with a user message, or ask the model `base`",
-                param="messages",
-            )
-        return self.messages[-1].text()
+        return self.messages[self._asked()].text()
 
-    def conversation(self) -> list[dict[str, str]]:
-        """The turns as role and text, for composing; prompt formats have no tool turns."""
-        if any(m.role == "tool" or m.tool_calls for m in self.messages):
-            raise InvalidRequest(
-                "Tool turns cannot be combined with passages and demonstrations",
-                "Ask the model `base` with them",
-                param="messages",
-            )
-        roles = {"developer": "system"}
-        return [{"role": roles.get(m.role, m.role), "content": m.text()} for m in self.messages]
+    def conversation(self) -> list[Message]:
+        """The turns up to the question, which is the last of them."""
+        return self.messages[: self._asked() + 1]
+
+    def calls(self) -> list[Message]:
+        """What came after the question: calls of tools and their results."""
+        return self.messages[self._asked() + 1 :]
 
     def plain_messages(self) -> list[dict[str, Any]]:
         """The messages as they came, for the bare base."""
-        return [message.model_dump(exclude_none=True) for message in self.messages]
+        return [message.for_engine() for message in self.messages]
+
+    def tools_text(self) -> str:
+        """The tools as a template will show them, more or less; empty if there are none."""
+        if not self.tools:
+            return ""
+        return orjson.dumps([tool.model_dump(exclude_none=True) for tool in self.tools]).decode()
 
     def sampling(self) -> dict[str, Any]:
         """What the engine is told besides the prompt."""
-        return self.model_dump(include=set(SAMPLING), exclude_none=True)
+        more = self.model_dump(include=set(PASSED), exclude_none=True, by_alias=True)
+        if isinstance(self.tool_choice, AllowedTools):
+            allowed = self.tool_choice.allowed_tools
+            names = {tool.function.name for tool in allowed.tools}
+            more["tools"] = [t for t in more["tools"] if t["function"]["name"] in names]
+            more["tool_choice"] = allowed.mode
+        return {**super().sampling(), **more}
+
+    def _asked(self) -> int:
+        last = self.messages[-1].role
+        questions = [i for i, message in enumerate(self.messages) if message.role == "user"]
+        if last not in ("user", "tool") or not questions:
+            raise InvalidRequest(
+                "The last message must be the user's question, or a tool's answer after one",
+                "End `messages` with a user message, or ask the model `base`",
+                param="messages",
+            )
+        return questions[-1]
+
+    def _check_choice(self) -> None:
+        known = {tool.function.name for tool in self.tools or ()}
+        picked: list[NamedTool] = []
+        if isinstance(self.tool_choice, NamedTool):
+            picked = [self.tool_choice]
+        elif isinstance(self.tool_choice, AllowedTools):
+            picked = self.tool_choice.allowed_tools.tools
+        for tool in picked:
+            if tool.function.name not in known:
+                message = f"`tool_choice` names '{tool.function.name}', which is not in `tools`"
+                raise InvalidRequest(message, "Name one of them", param="tool_choice")
 
 
-SAMPLING = (
-    "temperature",
-    "top_p",
-    "n",
-    "stop",
-    "seed",
-    "presence_penalty",
-    "frequency_penalty",
-    "logit_bias",
+def _needs(field: str, other: str) -> InvalidRequest:
+    return InvalidRequest(f"`{field}` is only allowed with {other}", "Send both", param=field)
+
+
+def _refuse_custom_tools(body: dict[str, Any]) -> None:
+    tools = body.get("tools")
+    for number, tool in enumerate(tools if isinstance(tools, list) else ()):
+        if isinstance(tool, dict) and tool.get("type") == "custom":
+            where = f"tools[{number}]"
+            raise Unsupported("Custom tools are not supported", "Send a function", param=where)
+
+
+PASSED = (
     "logprobs",
     "top_logprobs",
     "response_format",
     "tools",
     "tool_choice",
     "parallel_tool_calls",
-    "top_k",
-    "min_p",
-    "repetition_penalty",
-    "min_tokens",
-    "ignore_eos",
-    "stop_token_ids",
-    "structured_outputs",
+    "reasoning_effort",
+    "chat_template_kwargs",
 )

@@ -30,6 +30,11 @@ class TokenCounter:
         found = self._special.search(text)
         return found[0] if found else None
 
+    def template_names(self, name: str) -> bool:
+        """Does the base's chat template look at this argument?"""
+        template = self._tokenizer.chat_template
+        return name in (template if isinstance(template, str) else str(template))
+
     def _count(self, text: str) -> int:
         return len(self._tokenizer.encode(text, add_special_tokens=False))
 

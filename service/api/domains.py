@@ -6,8 +6,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import Field
 
+from service.answer.body import Body
 from service.answer.releases import Releases
-from service.answer.request import Body
+from service.api.auth import caller_of, visible
 from service.api.releases import describe
 from service.api.wire import Json, parse
 from service.engines.supervisor import EngineSupervisor
@@ -24,8 +25,9 @@ def domain_routes(releases: Releases, supervisor: EngineSupervisor) -> APIRouter
     router = APIRouter()
 
     @router.get("/v1/domains")
-    async def list_domains() -> Response:
-        cards = [await _card(releases, name) for name in releases.domains]
+    async def list_domains(request: Request) -> Response:
+        names = visible(caller_of(request), releases.domains)
+        cards = [await _card(releases, name) for name in names]
         return Json({"object": "list", "data": cards})
 
     @router.get("/v1/domains/{domain}")

@@ -50,17 +50,28 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def unless_gone(request: Request, answering: Coroutine[Any, Any, Answer]) -> Answer | None:
-    """The answer, or None if the client left first; then the engine's connection is closed."""
+async def unless_gone(
+    request: Request,
+    answering: Coroutine[Any, Any, Answer],
+    discard: Callable[[Answer], object] | None = None,
+) -> Answer | None:
+    """The answer, or None if the client left first; then the engine's connection is closed.
+
+    `discard` gets what came of `answering` although nobody waits for it any more.
+    """
     task = asyncio.ensure_future(answering)
     leaving = asyncio.ensure_future(gone(request.receive))
+    handed = False
     try:
         await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() else None
+        handed = task.done()
+        return task.result() if handed else None
     finally:
         task.cancel()
         leaving.cancel()
         await asyncio.gather(task, leaving, return_exceptions=True)
+        if discard and not handed and not task.cancelled() and not task.exception():
+            discard(task.result())
 
 
 async def gone(receive: Receive) -> None:

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from service.api.auth import caller_of
 from service.api.wire import Json
 from service.bootstrap import Service
 from service.engines.command import BASE_NAME
@@ -17,13 +18,15 @@ def status_routes(service: Service) -> APIRouter:
     router = APIRouter()
 
     @router.get("/v1/models")
-    async def list_models() -> Response:
-        return Json({"object": "list", "data": list(_models(service).values())})
+    async def list_models(request: Request) -> Response:
+        caller, known = caller_of(request), _models(service)
+        cards = [card for name, card in known.items() if caller.may_chat(name)]
+        return Json({"object": "list", "data": cards})
 
     @router.get("/v1/models/{model}")
-    async def show_model(model: str) -> Response:
+    async def show_model(model: str, request: Request) -> Response:
         found = _models(service).get(model)
-        if found is None:
+        if found is None or not caller_of(request).may_chat(model):
             raise UnknownDomain(f"There is no model '{model}'", "See /v1/models", param="model")
         return Json(found)
 

@@ -10,11 +10,19 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from indexer.errors import DslmError
-from service.errors import InvalidRequest, ServiceError, TooLarge, envelope, status_of
+from service.errors import (
+    InvalidRequest,
+    ServiceError,
+    TooLarge,
+    UnknownField,
+    envelope,
+    status_of,
+)
 
 Schema = TypeVar("Schema", bound=BaseModel)
 LARGEST_BODY = 16 * 1024 * 1024
 SLOWEST_BODY = 60
+DEEPEST_JSON = 64
 
 
 class Json(Response):
@@ -28,23 +36,30 @@ class Json(Response):
 
 async def parse(request: Request, schema: type[Schema]) -> Schema:
     """The body as `schema`. InvalidRequest names the field, its value and what is expected."""
-    body = await _read(request)
     try:
-        return schema.model_validate(orjson.loads(body))
+        body = orjson.loads(await _read(request))
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(
             f"The body is not valid JSON: {error}", "Send a JSON object"
         ) from error
+    if isinstance(body, dict | list):
+        _check_depth(body)
+    try:
+        return schema.model_validate(body)
     except ValidationError as error:
-        raise explain(error) from error
+        raise explain(error, body) from error
 
 
-def explain(error: ValidationError) -> InvalidRequest:
-    """The first thing that is wrong, in one line."""
-    first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
+def explain(error: ValidationError, body: object = None) -> InvalidRequest:
+    """The first thing that is wrong, in one line; of a union, what its nearest member lacks."""
+    found = [(_path(body, one["loc"]), one) for one in error.errors(include_url=False)]
+    # Of members equally near, the one that the value's type does fit.
+    path, first = max(found, key=lambda f: (len(f[0]), not f[1]["type"].endswith("_type")))
+    field = _written(path)
+    if not field:
+        return InvalidRequest("The body is not a JSON object", "Send one")
     if first["type"] == "extra_forbidden":
-        return InvalidRequest(f"Unknown field '{field}'", "Leave it out", param=field)
+        return UnknownField(f"Unknown field '{field}'", "Leave it out", param=field)
     if first["type"] == "missing":
         return InvalidRequest(f"The field '{field}' is missing", "Send it", param=field)
     shown = repr(first["input"])
@@ -52,8 +67,46 @@ def explain(error: ValidationError) -> InvalidRequest:
     return InvalidRequest(f"'{field}' = {shown}: {first['msg']}", param=field or None)
 
 
+def _path(body: object, location: tuple[int | str, ...]) -> list[int | str]:
+    """`location` without the names of union members, which are no part of the body."""
+    path: list[int | str] = []
+    for number, part in enumerate(location):
+        if isinstance(body, dict) and part in body:
+            body = body[part]
+        elif isinstance(body, list) and isinstance(part, int) and part < len(body):
+            body = body[part]
+        elif not isinstance(body, dict) or number + 1 < len(location):
+            continue
+        path.append(part)
+    return path
+
+
+def _written(path: list[int | str]) -> str:
+    """As OpenAI writes it: `messages[0].content`."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return "".join(parts).removeprefix(".")
+
+
+def _check_depth(body: object) -> None:
+    """Deeper than any schema needs, and what is written out again would break on it."""
+    level: list[object] = [body]
+    for _ in range(DEEPEST_JSON):
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if isinstance(one, dict) else one)  # type: ignore[attr-defined]
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return
+    raise InvalidRequest(f"The body is nested deeper than {DEEPEST_JSON} levels", "Flatten it")
+
+
 async def _read(request: Request) -> bytes:
     parts, size = [], 0
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > LARGEST_BODY:
+        raise TooLarge(f"The body exceeds {LARGEST_BODY} bytes", "Send less")
     try:
         async with asyncio.timeout(SLOWEST_BODY):
             async for part in request.stream():

@@ -12,6 +12,8 @@ from service.errors import EngineRejected, EngineTimeout, Unavailable
 
 PROBE_SECONDS = 5.0
 WHOLE_ANSWERS = 10
+CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
 
 
 class Engine:
@@ -79,18 +81,18 @@ class Engine:
     async def unload_adapter(self, name: str) -> None:
         await self._post("/v1/unload_lora_adapter", {"lora_name": name})
 
-    async def chat(self, payload: dict[str, Any]) -> dict[str, Any]:
+    async def chat(self, payload: dict[str, Any], path: str = CHAT) -> dict[str, Any]:
         """One answer, whole."""
         with transport_errors():
             async with self.session.post(
-                f"{self.url}/v1/chat/completions", json=payload, timeout=self._whole
+                f"{self.url}{path}", json=payload, timeout=self._whole
             ) as reply:
                 return await self._checked_json(reply)
 
-    async def open(self, payload: dict[str, Any]) -> "EngineStream":
+    async def open(self, payload: dict[str, Any], path: str = CHAT) -> "EngineStream":
         """Start a streamed answer; the caller must close it. Refusals are raised here."""
         with transport_errors():
-            reply = await self.session.post(f"{self.url}/v1/chat/completions", json=payload)
+            reply = await self.session.post(f"{self.url}{path}", json=payload)
             if reply.status != 200:
                 async with reply:
                     await self._checked_json(reply)

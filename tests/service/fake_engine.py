@@ -1,6 +1,7 @@
 """A stand-in for vLLM's server, for speed. `test_engine_contract.py` holds both to one contract.
 
 It answers `<model>: <last message>` word by word; `slow`, in the message, waits between words.
+A tool that must be called is called without arguments, and a JSON format is kept to with `{}`.
 """
 
 import asyncio
@@ -17,16 +18,22 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 BASE = "base"
+LOGPROB = {"token": "x", "logprob": -0.5, "bytes": [120]}
 
 
 class FakeEngine:
-    """Knows adapters by name, counts what runs, and can be told to be ill."""
+    """Knows adapters by name, keeps what it was asked, and can be told to be ill."""
 
     def __init__(self) -> None:
         self.adapters: dict[str, str] = {}
         self.calls: list[str] = []
+        self.asked: list[dict[str, Any]] = []
+        self.paths: list[str] = []
         self.running = 0
+        self.most_running = 0
         self.ill = False
+        self.says = ""
+        self.pause = 0.02
         self.app = Starlette(
             routes=[
                 Route("/health", self.health),
@@ -34,6 +41,7 @@ class FakeEngine:
                 Route("/v1/load_lora_adapter", self.load, methods=["POST"]),
                 Route("/v1/unload_lora_adapter", self.unload, methods=["POST"]),
                 Route("/v1/chat/completions", self.chat, methods=["POST"]),
+                Route("/v1/completions", self.complete, methods=["POST"]),
             ]
         )
 
@@ -65,34 +73,130 @@ class FakeEngine:
 
     async def chat(self, request: Request) -> Response:
         body = await request.json()
+        self._note(request, body)
         if body["model"] not in {BASE, *self.adapters}:
             return _refusal(404, f"The model `{body['model']}` does not exist.", "model")
-        words = f"{body['model']}: {body['messages'][-1]['content']}".split(" ")
+        said = self.says or f"{body['model']}: {body['messages'][-1]['content']}"
+        if "json" in (body.get("response_format") or {}).get("type", ""):
+            said = '{"sources": [1]}'
+        words = said.split(" ")
         if body.get("stream"):
             return StreamingResponse(self._stream(body, words), media_type="text/event-stream")
-        message = {"role": "assistant", "content": " ".join(words), "refusal": None}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+        with self._at_work():
+            await asyncio.sleep(self.pause * len(words) if "slow" in words else 0)
+        choices = [self._choice(body, index, words) for index in range(body.get("n") or 1)]
+        head = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "service_tier": None}
         usage = {"prompt_tokens": 1, "completion_tokens": len(words), "total_tokens": 1}
-        head = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1}
-        return JSONResponse({**head, "model": body["model"], "choices": [choice], "usage": usage})
+        return JSONResponse({**head, "model": body["model"], "choices": choices, "usage": usage})
 
-    async def _stream(self, body: dict[str, Any], words: list[str]) -> AsyncIterator[bytes]:
+    async def complete(self, request: Request) -> Response:
+        body = await request.json()
+        self._note(request, body)
+        if body["model"] not in {BASE, *self.adapters}:
+            return _refusal(404, f"The model `{body['model']}` does not exist.", "model")
+        prompts = body["prompt"] if isinstance(body["prompt"], list) else [body["prompt"]]
+        texts = [f"{body['model']}: {prompt}" for prompt in prompts]
+        if body.get("stream"):
+            return StreamingResponse(self._text(body, texts), media_type="text/event-stream")
+        choices = [
+            {"index": i, "text": text, "logprobs": None, "finish_reason": "length"}
+            for i, text in enumerate(texts)
+        ]
+        head = {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": body["model"]}
+        usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+        more = {"service_tier": None, "kv_transfer_params": None}
+        return JSONResponse({**head, "choices": choices, "usage": usage, **more})
+
+    def _note(self, request: Request, body: dict[str, Any]) -> None:
+        self.asked.append(body)
+        self.paths.append(request.url.path)
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
         self.running += 1
-        pause = 0.02 if "slow" in words else 0.0
+        self.most_running = max(self.most_running, self.running)
         try:
-            for index, word in enumerate(words):
-                yield _chunk(body["model"], {"content": word if index == 0 else f" {word}"}, None)
-                await asyncio.sleep(pause)
-            yield _chunk(body["model"], {"content": ""}, "stop")
-            yield b"data: [DONE]\n\n"
+            yield
         finally:
             self.running -= 1
 
+    def _choice(self, body: dict[str, Any], index: int, words: list[str]) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": " ".join(words), "refusal": None}
+        finish = "stop"
+        if called := _must_call(body):
+            message |= {"content": None, "tool_calls": [called]}
+            finish = "tool_calls"
+        logprobs = {"content": [{**LOGPROB, "top_logprobs": [LOGPROB]}]}
+        return {
+            "index": index,
+            "message": {**message, "annotations": None, "audio": None},
+            "logprobs": logprobs if body.get("logprobs") else None,
+            "finish_reason": finish,
+            "stop_reason": None,
+        }
 
-def _chunk(model: str, delta: dict[str, Any], finish: str | None) -> bytes:
-    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model}
-    return b"data: " + orjson.dumps({**head, "choices": [choice]}) + b"\n\n"
+    async def _stream(self, body: dict[str, Any], words: list[str]) -> AsyncIterator[bytes]:
+        pause = self.pause if "slow" in words else 0.0
+        logprobs = {"content": [{**LOGPROB, "top_logprobs": []}]} if body.get("logprobs") else None
+        with self._at_work():
+            for choice in range(body.get("n") or 1):
+                finish = "stop"
+                yield _chunk(body, choice, {"role": "assistant", "content": ""}, None)
+                if called := _must_call(body):
+                    yield _chunk(body, choice, {"tool_calls": [{"index": 0, **called}]}, None)
+                    words, finish = [], "tool_calls"
+                for index, word in enumerate(words):
+                    said = {"content": word if index == 0 else f" {word}"}
+                    yield _chunk(body, choice, said, None, logprobs)
+                    await asyncio.sleep(pause)
+                yield _chunk(body, choice, {"content": ""}, finish)
+            if (body.get("stream_options") or {}).get("include_usage"):
+                yield _usage("chat.completion.chunk", body["model"])
+            yield b"data: [DONE]\n\n"
+
+    async def _text(self, body: dict[str, Any], texts: list[str]) -> AsyncIterator[bytes]:
+        head = {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": body["model"]}
+        with self._at_work():
+            for index, text in enumerate(texts):
+                for part, finish in ((text, None), ("", "length")):
+                    choice = {"index": index, "text": part, "logprobs": None}
+                    yield _event({**head, "choices": [{**choice, "finish_reason": finish}]})
+            if (body.get("stream_options") or {}).get("include_usage"):
+                yield _usage("text_completion", body["model"])
+            yield b"data: [DONE]\n\n"
+
+
+def _must_call(body: dict[str, Any]) -> dict[str, Any] | None:
+    choice = body.get("tool_choice")
+    if not body.get("tools") or choice in (None, "auto", "none"):
+        return None
+    name = body["tools"][0]["function"]["name"]
+    if isinstance(choice, dict):
+        name = choice["function"]["name"]
+    function = {"name": name, "arguments": "{}"}
+    return {"id": "call-1", "type": "function", "function": function}
+
+
+def _chunk(
+    body: dict[str, Any],
+    index: int,
+    delta: dict[str, Any],
+    finish: str | None,
+    logprobs: dict[str, Any] | None = None,
+) -> bytes:
+    choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
+    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1}
+    return _event({**head, "model": body["model"], "choices": [choice]})
+
+
+def _usage(kind: str, model: str) -> bytes:
+    usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+    head = {"id": "chatcmpl-1", "object": kind, "created": 1, "model": model}
+    return _event({**head, "choices": [], "usage": usage})
+
+
+def _event(content: dict[str, Any]) -> bytes:
+    return b"data: " + orjson.dumps(content) + b"\n\n"
 
 
 def _refusal(status: int, message: str, param: str | None = None) -> Response:
@@ -108,6 +212,7 @@ def serving(app: Any) -> Iterator[str]:
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
+        assert thread.is_alive(), "the application did not start"
         thread.join(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:

@@ -33,14 +33,14 @@ def chunk(content: str | None, finish: str | None = None) -> bytes:
     return orjson.dumps({"id": "1", "model": "a@1", "choices": [choice]})
 
 
-def relayed(script: Script) -> tuple[bytes, Relay]:
+def relayed(script: Script, *, usage: bool = True) -> tuple[bytes, Relay]:
     seen: list[str] = []
 
     def conclude(index: int, text: str) -> dict[str, object]:
         seen.append(text)
         return {"annotations": [{"of": text, "index": index}], "dslm": {"release": 1}}
 
-    relay = Relay(script, "a@1", "support", conclude)  # type: ignore[arg-type]
+    relay = Relay(script, "a@1", "support", conclude, show_usage=usage)  # type: ignore[arg-type]
 
     async def run() -> bytes:
         return b"".join([part async for part in relay.body()])
@@ -55,7 +55,7 @@ def payloads(body: bytes) -> list[dict[str, object]]:
 
 def test_only_the_model_name_changes_in_an_ordinary_chunk() -> None:
     said = chunk("a@1 is a name")
-    body, _ = relayed(Script(said, b"[DONE]"))
+    body, _ = relayed(Script(said, b"[DONE]"), usage=False)
     assert body.startswith(b"data: " + said.replace(b'"model":"a@1"', b'"model":"support"'))
     assert b"a@1 is a name" in body
 
@@ -124,3 +124,34 @@ def test_usage_is_noted_and_passed_on() -> None:
     body, relay = relayed(Script(chunk("x"), chunk("", "stop"), usage, b"[DONE]"))
     assert relay.usage == {"prompt_tokens": 5}
     assert payloads(body)[-1]["usage"] == {"prompt_tokens": 5}
+
+
+def test_where_usage_is_shown_every_chunk_before_it_says_null() -> None:
+    body, _ = relayed(Script(chunk("x"), chunk("", "stop"), b"[DONE]"))
+    assert [part["usage"] for part in payloads(body)] == [None, None]
+
+
+def test_an_ending_that_openai_does_not_know_is_a_failure() -> None:
+    body, relay = relayed(Script(chunk("x"), chunk("", "abort"), b"[DONE]"))
+    assert "error" in payloads(body)[-1]
+    assert b"[DONE]" not in body
+    assert not relay.completed
+
+
+def test_log_probabilities_take_openais_shape() -> None:
+    choice = {"index": 0, "delta": {"content": "x"}, "finish_reason": None}
+    said = orjson.dumps({"model": "a@1", "choices": [{**choice, "logprobs": {"content": []}}]})
+    relay = Relay(
+        Script(said, b"[DONE]"),  # type: ignore[arg-type]
+        "a@1",
+        "support",
+        lambda *_: {"annotations": []},
+        has_logprobs=True,
+    )
+
+    async def run() -> bytes:
+        return b"".join([part async for part in relay.body()])
+
+    (part,) = payloads(asyncio.run(run()))
+    assert part["choices"][0]["logprobs"] == {"content": [], "refusal": None}  # type: ignore[index]
+    assert part["model"] == "support"

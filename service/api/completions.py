@@ -1,0 +1,19 @@
+"""POST /v1/completions: OpenAI's legacy way, a text to go on with."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from service.answer.completion import CompletionRequest
+from service.api.desk import Desk
+from service.api.wire import parse
+
+
+def completion_routes(desk: Desk) -> APIRouter:
+    """The completions endpoint."""
+    router = APIRouter()
+
+    @router.post("/v1/completions")
+    async def create_completion(request: Request) -> Response:
+        return await desk.serve(request, await parse(request, CompletionRequest))
+
+    return router

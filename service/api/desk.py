@@ -1,0 +1,125 @@
+"""Takes a request through admission and the gateway, and records how it went."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+
+from fastapi import Request
+from fastapi.responses import Response
+
+from indexer.errors import DslmError
+from service.answer.completion import CompletionRequest
+from service.answer.gateway import Gateway
+from service.answer.plan import Plan
+from service.answer.request import ChatRequest
+from service.api.auth import caller_of
+from service.api.events import GONE, EventStream, unless_gone
+from service.api.limits import Admission, Leave
+from service.api.wire import Json
+from service.errors import status_of
+from service.telemetry import Telemetry
+
+Question = ChatRequest | CompletionRequest
+
+
+class Desk:
+    """The path of everything that an engine may answer: chats and legacy completions."""
+
+    def __init__(self, gateway: Gateway, admission: Admission, telemetry: Telemetry) -> None:
+        self._gateway = gateway
+        self._admission = admission
+        self._telemetry = telemetry
+
+    async def serve(self, request: Request, body: Question) -> Response:
+        """One request; whatever happens, what it holds is given back."""
+        began = time.perf_counter()
+        try:
+            leave = await self._admitted(request, body)
+            if leave is None:
+                return Response(status_code=GONE)
+            try:
+                plan = await self._gateway.plan(body)
+            except BaseException:
+                leave({})
+                raise
+        except DslmError as error:
+            self._refused(body, error)
+            raise
+
+        def close(status: int) -> None:
+            self._gateway.finish(plan)
+            leave(plan.spent())
+            self._record(plan, status, time.perf_counter() - began)
+
+        return await self._answer(request, plan, began, close)
+
+    async def _admitted(
+        self, request: Request, body: Question
+    ) -> Callable[[dict[str, int]], None] | None:
+        """A place and an account; None if the client left while it waited."""
+        domain = body.model.partition("@")[0]
+        caller = caller_of(request)
+        caller.check_chat(domain)
+        adapter = self._gateway.adapter_of(body)
+        reserved = caller.reserve(body.limit() or 0)
+        try:
+            place = self._admission.at_once(domain, caller.id, adapter)
+            if place is None:
+                waiting = self._admission.permit(domain, caller.id, adapter)
+                place = await unless_gone(request, waiting, lambda late: late())
+        except BaseException:
+            caller.settle(reserved, {})
+            raise
+        if place is None:
+            caller.settle(reserved, {})
+            return None
+        held: Leave = place
+
+        def leave(spent: dict[str, int]) -> None:
+            held()
+            caller.settle(reserved, spent)
+
+        return leave
+
+    async def _answer(
+        self, request: Request, plan: Plan, began: float, close: Callable[[int], None]
+    ) -> Response:
+        """`close` runs exactly once, with the status that the client saw (499: it had left)."""
+        asked = self._gateway.stream if plan.request.stream else self._gateway.answer
+        try:
+            reply = await unless_gone(request, asked(plan))
+        except BaseException as error:
+            close(status_of(error) if isinstance(error, DslmError) else 500)
+            raise
+        if reply is None:
+            close(GONE)
+            return Response(status_code=GONE)
+        if callable(reply):
+            return EventStream(lambda: self._timed(plan, reply, began), close)
+        close(200)
+        return Json(reply)
+
+    async def _timed(
+        self, plan: Plan, events: Callable[[], AsyncIterator[bytes]], began: float
+    ) -> AsyncIterator[bytes]:
+        first = True
+        async for part in events():
+            if first:
+                took = time.perf_counter() - began
+                self._telemetry.first_byte.labels(plan.domain).observe(took)
+                first = False
+            yield part
+
+    def _refused(self, body: Question, error: DslmError) -> None:
+        """Unknown names are counted together: a label per guess would never stop growing."""
+        name = body.model.partition("@")[0]
+        name = name if self._gateway.serves(name) else "unknown"
+        self._telemetry.requests.labels(name, "none", str(status_of(error))).inc()
+
+    def _record(self, plan: Plan, status: int, seconds: float) -> None:
+        telemetry = self._telemetry
+        if status == 200 and plan.relay and not plan.relay.completed:
+            status = 502
+        telemetry.requests.labels(plan.domain, plan.mode, str(status)).inc()
+        telemetry.seconds.labels(plan.domain).observe(seconds)
+        for kind in ("prompt_tokens", "completion_tokens"):
+            telemetry.tokens.labels(plan.domain, kind).inc(plan.spent().get(kind) or 0)
