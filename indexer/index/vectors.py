@@ -1,4 +1,4 @@
-"""Nearest neighbours by inner product. Only this room imports FAISS.
+"""Nearest neighbours by inner product: what the other rooms use. Only this room imports FAISS.
 
 An index is never changed once it is built: FAISS crashes or lies where one is. Rows are known by
 their number; what a row means is the caller's own list.
@@ -11,36 +11,53 @@ import faiss
 import numpy as np
 
 from indexer.domain import IndexSettings
+from indexer.errors import StoreError
+from indexer.index import gpu, searching
+from indexer.index.building import build
 from indexer.index.files import read_index, write_index
+from indexer.index.kinds import IVF
 from indexer.index.marks import IndexMark
-from indexer.index.rows import MatrixSource, Rows, VectorSource, contiguous, unit_blocks
+from indexer.index.rows import MatrixSource, Rows, VectorSource, contiguous
 from indexer.records import Vectors
 
 __all__ = ["IndexMark", "MatrixSource", "Rows", "VectorIndex", "VectorSource", "build_index"]
 
 _NOTHING = -1
+# From how many numbers on FAISS multiplies a batch of queries as matrices; its own limit would
+# leave batches of up to 300 without.
+_BATCH_NUMBERS = 2048
 
 
 def build_index(source: VectorSource, settings: IndexSettings, path: Path) -> IndexMark:
-    """Durably at `path`; the same vectors and settings give the same bytes."""
-    index = faiss.IndexFlatIP(source.dimension)
-    for block in unit_blocks(source):
-        index.add(block)
+    """Durably at `path`; the same vectors and settings give the same bytes and the same mark.
+
+    ValueError for vectors that are not finite and of length 1, StoreError when it can't be written
+    """
+    index, mark = build(source, settings)
     write_index(index, path)
-    return IndexMark(kind="flat", parameters={}, recall=None)
+    return mark
 
 
 class VectorIndex:
-    """Opened and never changed; several threads may search at once."""
+    """Opened and never changed; any number of threads may search at once."""
 
     def __init__(self, index: faiss.Index, mark: IndexMark) -> None:
         self._index = index
-        self._mark = mark
+        self.mark = mark
+        self._gpu = (
+            gpu.GpuSearch(index, mark) if gpu.searches(mark, self.count, gpu.count()) else None
+        )
 
     @classmethod
     def load(cls, path: Path, mark: IndexMark) -> "VectorIndex":
-        """StoreError when the file is missing, cut short or not an index."""
-        return cls(read_index(path), mark)
+        """StoreError when the file is missing, cut short, not an index or not of the mark's kind"""
+        faiss.cvar.distance_compute_blas_threshold = _BATCH_NUMBERS
+        index = read_index(path)
+        if (mark.kind in IVF) != (faiss.try_extract_index_ivf(index) is not None):
+            raise StoreError(
+                f"{path} is not an index of kind {mark.kind}", "Index the domain again"
+            )
+        return cls(index, mark)
 
     @property
     def count(self) -> int:
@@ -57,25 +74,30 @@ class VectorIndex:
 
         Of `allowed` rows only, where given, and never of `excluded` ones.
         """
-        # The number of OpenMP threads belongs to the calling thread; one search, one thread.
-        faiss.omp_set_num_threads(1)
         matrix = contiguous(queries)
         if matrix.shape[1] != self.dimension:
             raise ValueError(f"a query of {matrix.shape[1]} numbers, not {self.dimension}")
-        if allowed is None and excluded is None:
-            scores, rows = self._index.search(matrix, max(k, 1))
-        else:
-            rest = np.arange(self.count) if allowed is None else np.asarray(allowed)
-            rest = rest if excluded is None else np.setdiff1d(rest, excluded)
-            selector = faiss.IDSelectorArray(rest.astype(np.int64))
-            parameters = faiss.SearchParameters(sel=selector)
-            scores, rows = self._index.search(matrix, max(k, 1), params=parameters)
-        scores = np.where(rows == _NOTHING, -np.inf, scores).astype(np.float32)
-        return scores[:, :k], rows[:, :k].astype(np.int64)
+        mask = searching.mask_of(self.count, allowed, excluded)
+        wanted = max(0, min(k, self.count))
+        scores = np.full((len(matrix), max(k, 0)), -np.inf, dtype=np.float32)
+        rows = np.full(scores.shape, _NOTHING, dtype=np.int64)
+        if wanted:
+            if self._gpu is not None and mask is None and self._gpu.takes(wanted):
+                found = self._gpu.search(matrix, wanted)
+            else:
+                found = searching.search(self._index, self.mark, matrix, wanted, mask)
+            rows[:, :wanted] = found[1]
+            scores[:, :wanted] = np.where(found[1] == _NOTHING, -np.inf, found[0])
+        return scores, rows
 
     def vectors(self, rows: Sequence[int] | Rows) -> Vectors:
-        """Those of some rows [n, dimension], as the index keeps them."""
+        """Those of some rows [n, dimension], as the index keeps them: not all of length 1 exactly.
+
+        ValueError for a row that is not there.
+        """
         wanted = np.ascontiguousarray(rows, dtype=np.int64)
         if not len(wanted):
             return np.empty((0, self.dimension), dtype=np.float32)
+        if int(wanted.min()) < 0 or int(wanted.max()) >= self.count:
+            raise ValueError(f"rows must be from 0 to {self.count - 1}")
         return np.asarray(self._index.reconstruct_batch(wanted), dtype=np.float32)

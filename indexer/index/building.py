@@ -1,0 +1,121 @@
+"""Vectors to an index: trained on a sample, filled block by block, tuned to its recall.
+
+The same vectors give the same bytes: samples are drawn with fixed seeds, and one thread computes.
+Beside the index, memory holds a block, the sample and the questions that measure it.
+"""
+
+import bisect
+from collections.abc import Callable, Sequence
+
+import faiss
+import numpy as np
+
+from indexer.domain import IndexSettings
+from indexer.index import gpu
+from indexer.index.kinds import (
+    FLAT,
+    FP16,
+    IVF_RABITQ,
+    IVF_SQ8,
+    candidates,
+    lists_for,
+    training_points,
+)
+from indexer.index.marks import IndexMark
+from indexer.index.recall import Exam
+from indexer.index.rows import VectorSource, contiguous, unit_blocks
+from indexer.index.searching import LISTS, PROBES, REFINE, search
+from indexer.records import Vectors
+
+_SEED = 1_234
+_ITERATIONS = 10
+_REFINES = (2, 4, 8, 16, 32)
+# The sample's own error is about as large: without it half the indexes would miss their target.
+_MARGIN = 0.005
+
+
+def build(source: VectorSource, settings: IndexSettings) -> tuple[faiss.Index, IndexMark]:
+    """The first kind that reaches the recall, or an exact one; and what it turned out to be."""
+    faiss.omp_set_num_threads(1)
+    kinds, reason = candidates(settings.kind, source.count, source.dimension)
+    exam = Exam(source) if kinds[0] != FLAT else None
+    for kind in kinds:
+        index = _filled(kind, source, exam)
+        if kind == FLAT or exam is None:
+            break
+        mark = _tuned(index, kind, source.count, exam, settings.recall)
+        if mark.recall is not None and mark.recall >= settings.recall:
+            return index, mark.model_copy(update={"reason": reason})
+        reason = f"{kind} has a recall of {mark.recall}, not {settings.recall}"
+    return index, IndexMark(kind=FLAT, parameters={}, recall=None, reason=reason)
+
+
+def _filled(kind: str, source: VectorSource, exam: Exam | None) -> faiss.Index:
+    index = _empty(kind, source)
+    blocks = unit_blocks(source)
+    for block in exam.watch(blocks) if exam else blocks:
+        index.add(block)
+    if kind == IVF_SQ8:
+        faiss.extract_index_ivf(index).make_direct_map()  # a row's vector is found by its number
+    return index
+
+
+def _empty(kind: str, source: VectorSource) -> faiss.Index:
+    if kind == FLAT:
+        return faiss.IndexFlatIP(source.dimension)
+    if kind == FP16:
+        half = faiss.ScalarQuantizer.QT_fp16
+        return faiss.IndexScalarQuantizer(source.dimension, half, faiss.METRIC_INNER_PRODUCT)
+    codes = "SQ8" if kind == IVF_SQ8 else "RaBitQfs,Refine(SQfp16)"
+    recipe = f"IVF{lists_for(source.count)},{codes}"
+    index = faiss.index_factory(source.dimension, recipe, faiss.METRIC_INNER_PRODUCT)
+    clustering = faiss.extract_index_ivf(index).cp
+    clustering.seed, clustering.niter, clustering.spherical = _SEED, _ITERATIONS, True
+    gpu.train(index, _sample(source))
+    return index
+
+
+def _sample(source: VectorSource) -> Vectors:
+    number = training_points(source.count)
+    drawn = np.random.default_rng(_SEED).choice(source.count, number, replace=False)
+    return contiguous(source.rows(np.sort(drawn).tolist()))
+
+
+def _tuned(index: faiss.Index, kind: str, count: int, exam: Exam, target: float) -> IndexMark:
+    """With the fewest probes and then the least refining that reach the target, else the most."""
+
+    def recall(mark: IndexMark) -> float:
+        return exam.recall(lambda questions, k: search(index, mark, questions, k, None)[1])
+
+    if kind == FP16:
+        mark = IndexMark(kind=kind, parameters={}, recall=None)
+        return mark.model_copy(update={"recall": recall(mark)})
+    lists = lists_for(count)
+    most: dict[str, int | float] = {LISTS: lists}
+    if kind == IVF_RABITQ:
+        most[REFINE] = _REFINES[-1]
+    mark = _least(PROBES, _ladder(lists), most, kind, recall, target + _MARGIN)
+    if kind == IVF_RABITQ:
+        mark = _least(REFINE, _REFINES, mark.parameters, kind, recall, target + _MARGIN / 2)
+    return mark.model_copy(update={"recall": recall(mark)})
+
+
+def _least(
+    name: str,
+    values: Sequence[int],
+    others: dict[str, int | float],
+    kind: str,
+    recall: Callable[[IndexMark], float],
+    goal: float,
+) -> IndexMark:
+    """With the least of the rising `values` that reaches the goal; the greatest if none does."""
+    marks = [
+        IndexMark(kind=kind, parameters={**others, name: value}, recall=None) for value in values
+    ]
+    return marks[min(bisect.bisect_left(marks, goal, key=recall), len(marks) - 1)]
+
+
+def _ladder(most: int) -> list[int]:
+    """1, 2, 3, 4, 6, 8, 12, ... and `most`."""
+    steps = (step for n in range(most.bit_length()) for step in (2**n, 3 * 2 ** (n - 1)))
+    return [*sorted({int(step) for step in steps if 1 <= step < most}), most]
