@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from indexer.reading.rules import Refused, Rules
+from indexer.reading.rules import Budget, Refused
 
 _BLOCK = 1024 * 1024
 _ENCRYPTED = 0x1
@@ -16,23 +16,24 @@ _DAMAGED = (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFErr
 
 
 @contextmanager
-def open_archive(content: bytes, rules: Rules) -> Iterator[zipfile.ZipFile]:
-    """Refused: damaged, locked by nature, or larger unpacked than it may be."""
+def open_archive(content: bytes) -> Iterator[zipfile.ZipFile]:
+    """Refused: damaged, now or while it is read."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            _check_sums(archive, rules)
             yield archive
     except _DAMAGED as error:
         raise Refused(f"is damaged: {error}") from error
 
 
-def _check_sums(archive: zipfile.ZipFile, rules: Rules) -> None:
-    """By the directory, which is a bound: no reader here unpacks more of an entry than it says."""
+def check_sums(archive: zipfile.ZipFile, budget: Budget) -> None:
+    """By the directory, which is a bound: nothing unpacks more of an entry here than it says.
+
+    Refused: more than may be.
+    """
     entries = archive.infolist()
     if len(entries) > _MOST_ENTRIES:
         raise Refused(f"holds {len(entries)} entries; {_MOST_ENTRIES} can be read")
-    if sum(entry.file_size for entry in entries) > rules.expanded:
-        raise Refused(f"unpacks to more than {rules.limits.expanded_mb} MiB")
+    budget.take(sum(entry.file_size for entry in entries))
 
 
 def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, passwords: Sequence[str]) -> bytes:
@@ -51,10 +52,11 @@ def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, passwords: Sequ
     raise Refused("is protected by a password")
 
 
-def check_parts(content: bytes, rules: Rules) -> None:
+def check_parts(content: bytes, budget: Budget) -> None:
     """Before an office file goes to a library: unpack its XML once, here, and see that it is as
     long as it says and defines no entities, which can repeat a word into gigabytes."""
-    with open_archive(content, rules) as archive:
+    with open_archive(content) as archive:
+        check_sums(archive, budget)
         for entry in archive.infolist():
             if entry.flag_bits & _ENCRYPTED or entry.filename == "EncryptedPackage":
                 raise Refused("is protected by a password")

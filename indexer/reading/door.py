@@ -2,8 +2,15 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
-from indexer.reading.archive import check_parts, open_archive, read_entry, readable_names
+from indexer.reading.archive import (
+    check_parts,
+    check_sums,
+    open_archive,
+    read_entry,
+    readable_names,
+)
 from indexer.reading.encoding import declared_in, decode
 from indexer.reading.kinds import KINDS, NAMES, Kind, kind_of, suffix_of
 from indexer.reading.layout import Extract, Line, named_after, to_document
@@ -12,7 +19,7 @@ from indexer.reading.markdown import read_markdown
 from indexer.reading.markup import read_html
 from indexer.reading.objects import read_json, read_jsonl
 from indexer.reading.plaintext import read_text
-from indexer.reading.rules import MAX_DOCUMENTS, Refused, Rules
+from indexer.reading.rules import MAX_DOCUMENTS, MIB, Budget, Refused, Rules
 from indexer.reading.tables import read_csv
 from indexer.records import Document, Rejected
 
@@ -24,14 +31,31 @@ _PAGES: dict[Kind, Callable[[str], Extract]] = {
 }
 
 
-def read_content(path: str, content: bytes, rules: Rules, depth: int = 1) -> Found:
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """A look into a file, or into one within it: `depth` 1 is the file itself."""
+
+    rules: Rules
+    budget: Budget
+    depth: int = 1
+
+    def inside(self) -> "_Visit":
+        return replace(self, depth=self.depth + 1)
+
+
+def read_content(path: str, content: bytes, rules: Rules) -> Found:
     """Every document in these bytes; their paths begin with `path`. What is refused is named.
 
     Each path is given once: of two parts with one name the second is rejected.
     """
+    budget = Budget(rules.limits.expanded_mb * MIB)
+    yield from _documents_in(path, content, _Visit(rules, budget))
+
+
+def _documents_in(path: str, content: bytes, visit: _Visit) -> Found:
     seen: set[str] = set()
     try:
-        for found in _read(path, content, rules, depth):
+        for found in _read(path, content, visit):
             if found.path in seen and isinstance(found, Document):
                 yield Rejected(found.path, "another document has this path")
                 continue
@@ -43,58 +67,59 @@ def read_content(path: str, content: bytes, rules: Rules, depth: int = 1) -> Fou
         yield Rejected(path, str(error))
 
 
-def _read(path: str, content: bytes, rules: Rules, depth: int) -> Found:
-    if depth > rules.limits.depth:
-        raise Refused(f"lies deeper than {rules.limits.depth} files within files")
+def _read(path: str, content: bytes, visit: _Visit) -> Found:
+    deepest = visit.rules.limits.depth
+    if visit.depth > deepest:
+        raise Refused(f"lies deeper than {deepest} files within files")
     if not content:
         raise Refused("is empty")
     kind = kind_of(path, content)
     if kind == "ole":
-        yield from _read_ole(path, content, rules, depth)
+        yield from _read_ole(path, content, visit)
     elif kind == "zip":
-        yield from _read_zip(path, content, rules, depth)
+        yield from _read_zip(path, content, visit)
     elif kind == "mail":
-        yield from _read_mail(path, content, rules, depth)
+        yield from _read_mail(path, content, visit)
     elif kind == "mbox":
         for number, one in enumerate(mails_of(content), start=1):
-            yield from read_content(f"{path}/{number}.eml", one, rules, depth)
+            yield from _documents_in(f"{path}/{number}.eml", one, visit)
     else:
-        yield from _documents(path, content, _extracts(content, kind, rules))
+        yield from _documents(path, content, _extracts(content, kind, visit))
 
 
-def _extracts(content: bytes, kind: Kind, rules: Rules) -> Iterator[Extract | Rejected]:
+def _extracts(content: bytes, kind: Kind, visit: _Visit) -> Iterator[Extract | Rejected]:
     if kind == "pdf":
         from indexer.reading.pdf import read_pages  # each of these loads a library of its own
         from indexer.reading.printed import to_extract
 
-        yield to_extract(*read_pages(content, rules.passwords))
+        yield to_extract(*read_pages(content, visit.rules.passwords))
     elif kind in ("xlsx", "xls", "ods"):
-        yield from _sheets(content, kind, rules)
+        yield from _sheets(content, kind, visit.budget)
     elif kind == "pptx":
         from indexer.reading.slides import read_slides
 
-        check_parts(content, rules)
-        yield read_slides(content, rules)
+        check_parts(content, visit.budget)
+        yield read_slides(content)
     elif kind in ("docx", "odt", "epub", "rtf", "msg", "doc", "ppt"):
         from indexer.reading.office import read_office
 
         if kind in ("docx", "odt", "epub"):
-            check_parts(content, rules)
+            check_parts(content, visit.budget)
         yield read_office(content, kind)
     else:
-        yield from _textual(content, kind, rules)
+        yield from _textual(content, kind, visit.rules)
 
 
-def _sheets(content: bytes, kind: Kind, rules: Rules) -> Iterator[Extract]:
+def _sheets(content: bytes, kind: Kind, budget: Budget) -> Iterator[Extract]:
     from indexer.reading.properties import core_properties
     from indexer.reading.sheets import read_sheets
 
     if kind == "xls":
         yield read_sheets(content)
         return
-    check_parts(content, rules)
+    check_parts(content, budget)
     found = read_sheets(content)
-    with open_archive(content, rules) as archive:
+    with open_archive(content) as archive:
         found.fields = core_properties(archive)
     found.title = str(found.fields.pop("title", ""))
     yield found
@@ -150,35 +175,36 @@ def _demoted(line: Line) -> Line:
     return line._replace(kind="heading") if line.kind == "title" else line
 
 
-def _read_ole(path: str, content: bytes, rules: Rules, depth: int) -> Found:
+def _read_ole(path: str, content: bytes, visit: _Visit) -> Found:
     from indexer.reading.locked import ole_kind, unlocked
 
     inner = ole_kind(content)
-    opened = unlocked(content, rules.passwords) if inner != "msg" else None
+    opened = unlocked(content, visit.rules.passwords) if inner != "msg" else None
     if opened is not None:
-        yield from _read(path, opened, rules, depth + 1)
+        yield from _read(path, opened, visit.inside())
         return
     if inner is None:
         raise Refused(f"is of no kind that can be read ({NAMES})")
-    yield from _documents(path, content, _extracts(content, inner, rules))
+    yield from _documents(path, content, _extracts(content, inner, visit))
 
 
-def _read_zip(path: str, content: bytes, rules: Rules, depth: int) -> Found:
-    with open_archive(content, rules) as archive:
+def _read_zip(path: str, content: bytes, visit: _Visit) -> Found:
+    with open_archive(content) as archive:
+        check_sums(archive, visit.budget)
         for entry in readable_names(archive):
             name = f"{path}/{entry.filename}"
             if suffix_of(name) not in KINDS:
                 yield Rejected(name, f"is of no kind that can be read ({NAMES})")
                 continue
             try:
-                inner = read_entry(archive, entry, rules.passwords)
+                inner = read_entry(archive, entry, visit.rules.passwords)
             except Refused as error:
                 yield Rejected(name, str(error))
                 continue
-            yield from read_content(name, inner, rules, depth + 1)
+            yield from _documents_in(name, inner, visit.inside())
 
 
-def _read_mail(path: str, content: bytes, rules: Rules, depth: int) -> Found:
+def _read_mail(path: str, content: bytes, visit: _Visit) -> Found:
     message = parse_mail(content)
     yield from _documents(path, content, iter([read_mail(message)]))
     names: set[str] = set()
@@ -186,4 +212,4 @@ def _read_mail(path: str, content: bytes, rules: Rules, depth: int) -> Found:
         unique = name if name not in names else f"{number}-{name}"
         names.add(unique)
         if suffix_of(unique) in KINDS:
-            yield from read_content(f"{path}/{unique}", inner, rules, depth + 1)
+            yield from _documents_in(f"{path}/{unique}", inner, visit.inside())

@@ -84,7 +84,8 @@ def _page_starts(blocks: list[Block], end: int, shift: int, pages: list[int]) ->
 
 def _with_title(lines: list[Line], title: str) -> list[Line]:
     for index, line in enumerate(lines):
-        if line.kind == "heading" and line.level <= 1 and line.text == title:
+        stands = line.level <= 1 or index == 0
+        if line.kind == "heading" and stands and line.text == title:
             return [*lines[:index], Line("title", 1, title), *lines[index + 1 :]]
     return [Line("title", 1, title), *lines]
 

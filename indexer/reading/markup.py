@@ -8,6 +8,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from indexer.reading.fields import to_fields
 from indexer.reading.layout import Extract, Line, clean
+from indexer.reading.rules import Refused
 from indexer.records import BlockKind
 
 _DROPPED = (
@@ -30,10 +31,20 @@ _META = {
     "dc.date": "date",
     "dc.creator": "author",
 }
+# The parser takes the square of the depth: 100,000 levels are half a minute.
+_DEEPEST = 10_000
+_NESTING = re.compile(
+    r"<(/?)(?:article|b|blockquote|center|div|em|font|i|ol|section|span|strong|table|u|ul)\b", re.I
+)
 
 
 def read_html(text: str) -> Extract:
-    """Title (the first h1, else the page's; "" when there is none), lines, what <meta> says."""
+    """Title (the first h1, else the page's; "" when there is none), lines, what <meta> says.
+
+    Refused: elements within each other that no person wrote.
+    """
+    if text.count("<") > _DEEPEST and _depth(text) > _DEEPEST:
+        raise Refused(f"nests deeper than {_DEEPEST} elements")
     tree = LexborHTMLParser(text)
     title = _text_of(tree.css_first("h1")) or _text_of(tree.css_first("title"))
     fields = to_fields(_stated(tree))
@@ -42,6 +53,14 @@ def read_html(text: str) -> Extract:
             node.decompose()
     root = _main_content(tree)
     return Extract(title, _Reader().read(root) if root is not None else [], fields)
+
+
+def _depth(text: str) -> int:
+    level = deepest = 0
+    for match in _NESTING.finditer(text):
+        level = max(level - 1, 0) if match.group(1) else level + 1
+        deepest = max(deepest, level)
+    return deepest
 
 
 def _stated(tree: LexborHTMLParser) -> dict[str, str]:

@@ -57,8 +57,13 @@ def read_office(content: bytes, kind: Kind) -> Extract:
     title = clean(
         str(stated.get("title") or (stated.get("subject") if kind == "msg" else "") or "")
     )
-    nodes = found.document["nodes"] if found.document else []
-    return Extract(title, list(_lines(nodes)), _fields(stated))
+    lines = list(_lines(found.document["nodes"] if found.document else []))
+    return Extract(title or _opening_heading(lines), lines, _fields(stated))
+
+
+def _opening_heading(lines: list[Line]) -> str:
+    first = lines[0] if lines else None
+    return first.text if first and first.kind == "heading" and first.level == 1 else ""
 
 
 def _reason(error: str) -> str:

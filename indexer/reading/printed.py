@@ -153,9 +153,9 @@ def _pitch(page: list[Printed]) -> float:
     falls = sorted(
         a.bottom - b.bottom
         for a, b in itertools.pairwise(page)
-        if 0.4 * a.size < a.bottom - b.bottom < 4 * a.size
+        if 0.4 * a.size < a.bottom - b.bottom < 2.2 * a.size and abs(a.size - b.size) < 0.1 * a.size
     )
-    return falls[len(falls) // 2] if falls else 0.0
+    return falls[(len(falls) - 1) // 2] if falls else 0.0
 
 
 def _heading_level(run: list[Printed], usual: float) -> int:

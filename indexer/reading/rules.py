@@ -25,10 +25,18 @@ class Rules:
     limits: LimitSettings
     passwords: tuple[str, ...] = ()
 
-    @property
-    def expanded(self) -> int:
-        """In bytes."""
-        return self.limits.expanded_mb * MIB
+
+@dataclass(slots=True)
+class Budget:
+    """What the archives in one file may still unpack to, in bytes, all of them together."""
+
+    left: int
+
+    def take(self, size: int) -> None:
+        """Refused: it is more than is left."""
+        self.left -= size
+        if self.left < 0:
+            raise Refused("unpacks to more than archives may")
 
 
 def rules_of(domain: Domain) -> Rules:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from indexer.reading.archive import open_archive, part_tree
 from indexer.reading.layout import Extract, Line, clean
 from indexer.reading.properties import core_properties
-from indexer.reading.rules import Refused, Rules
+from indexer.reading.rules import Refused
 from indexer.records import BlockKind
 
 _A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
@@ -26,9 +26,9 @@ _LEFT_OUT = ("sldNum", "dt", "ftr", "hdr")
 _LISTS = ("body", "obj", "")
 
 
-def read_slides(content: bytes, rules: Rules) -> Extract:
+def read_slides(content: bytes) -> Extract:
     """The title is the file's own, else the first slide's."""
-    with open_archive(content, rules) as archive:
+    with open_archive(content) as archive:
         stated = core_properties(archive)
         lines: list[Line] = []
         pages: list[int] = []

@@ -110,13 +110,13 @@ def table_lines(rows: Iterable[Row]) -> Iterator[Line]:
     Rows that touch are a table; its first row names the columns if it can, and then stands in
     every row: "Name: Ann | Age: 4". A row of one cell is a paragraph.
     """
-    region: list[list[str]] = []
+    alone: list[str] = []  # names of columns below which no row has come yet
     names: list[str] | None = None
     open_table = False
     for row in rows:
         cells = [cell_text(value) for value in row]
         filled = sum(1 for cell in cells if cell)
-        if filled < 2:
+        if filled < 2 and not (filled and open_table and names is not None):
             yield from (Line("paragraph", 0, cell) for cell in cells if cell)
             open_table = open_table and filled == 1
             continue
@@ -124,12 +124,12 @@ def table_lines(rows: Iterable[Row]) -> Iterator[Line]:
             open_table = True
             names = cells if _names_columns(row, cells) else None
             if names is not None:
-                region = [cells]
+                alone = cells
                 continue
-        region.clear()
+        alone = []
         yield Line("row", 0, _row_text(names, cells))
-    if region:
-        yield Line("row", 0, " | ".join(cell for cell in region[0] if cell))
+    if any(alone):
+        yield Line("row", 0, _row_text(None, alone))
 
 
 def _names_columns(row: Row, cells: list[str]) -> bool:
