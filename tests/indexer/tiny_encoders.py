@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import (
     Dense,
@@ -22,6 +23,8 @@ from transformers import (
     T5Config,
     T5EncoderModel,
 )
+
+from indexer.records import Vectors
 
 _WORDS = "the kettle holds boils how big is represent this sentence for searching relevant passages"
 _SIZE = 32
@@ -60,6 +63,27 @@ def write_gtr(folder: Path) -> Path:
     )
     dense = Dense(_SIZE, 24, bias=False, activation_function=torch.nn.Identity())
     return _save(folder, encoder, Pooling(_SIZE, pooling_mode="mean"), dense, Normalize())
+
+
+def embed_directly(folder: Path, texts: list[str]) -> Vectors:
+    """By transformers and arithmetic alone, text by text, in float32."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    is_bert = "bert" in (folder / "config.json").read_text(encoding="utf-8").lower()
+    network = (BertModel if is_bert else T5EncoderModel).from_pretrained(
+        folder, dtype=torch.float32
+    )
+    rows = []
+    for text in texts:
+        ids = torch.tensor([tokenizer.encode(text).ids])
+        with torch.no_grad():
+            tokens = network.eval()(input_ids=ids).last_hidden_state[0]
+        rows.append(tokens[0] if is_bert else tokens.mean(0))
+    pooled = torch.stack(rows)
+    for dense in folder.glob("*_Dense/model.safetensors"):
+        pooled = pooled @ load_file(dense)["linear.weight"].float().T
+    found: Vectors = torch.nn.functional.normalize(pooled, dim=-1).numpy()
+    return found
 
 
 def _save(folder: Path, *modules: torch.nn.Module) -> Path:

@@ -8,11 +8,11 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from indexer.domain import EmbedderSettings
-from indexer.embedding.embedder import Embedder, _batches
+from indexer.embedding.embedder import Embedder, Role
 from indexer.embedding.weights import PACKAGED, identity, locate
 from indexer.errors import BadInput, DslmError
 from indexer.records import Vectors
-from tests.indexer.tiny_encoders import write_bge, write_gtr
+from tests.indexer.tiny_encoders import embed_directly, write_bge, write_gtr
 
 _TEXTS = ["the kettle holds", "how big is the kettle", "the kettle boils boils boils boils"]
 
@@ -35,6 +35,13 @@ def gtr(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _open(folder: Path, dtype: str = "fp32") -> Embedder:
     settings = EmbedderSettings.model_validate({"name": str(folder), "dtype": dtype})
     return Embedder(settings, device="cpu")
+
+
+def _streamed(embedder: Embedder, texts: list[str], role: Role) -> Vectors:
+    result = np.zeros((len(texts), embedder.dimension), dtype=np.float32)
+    for rows, vectors in embedder.stream(texts, role):
+        result[rows] = vectors
+    return result
 
 
 def _reference(folder: str, texts: list[str]) -> Vectors:
@@ -103,12 +110,56 @@ def test_a_vector_depends_on_its_text_alone(minilm: Embedder) -> None:
 
 
 @pytest.mark.parametrize("kind", ["bge", "gtr"])
-def test_padding_in_a_batch_does_not_reach_the_vectors(
+def test_batches_padded_to_a_budget_give_the_vectors_of_texts_alone(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    folder: Path = request.getfixturevalue(kind)
+    padded = Embedder(EmbedderSettings(name=str(folder), dtype="fp32"), "cpu", batch_tokens=64)
+    assert padded._plan([9, 4, 6]) == [[0, 2, 1]]
+    found = padded.embed_symmetric(_TEXTS)
+    assert np.allclose(found, _open(folder).embed_symmetric(_TEXTS), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["bge", "gtr"])
+def test_vectors_are_those_of_transformers_itself(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    folder: Path = request.getfixturevalue(kind)
+    expected = embed_directly(folder, _TEXTS)
+    embedder = _open(folder)
+    assert np.allclose(embedder.embed_passages(_TEXTS), expected, rtol=0, atol=1e-5)
+    assert np.allclose(_streamed(embedder, _TEXTS, "passage"), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["bge", "gtr"])
+def test_a_stream_gives_each_row_once_with_the_bits_of_its_text_alone(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     embedder = _open(request.getfixturevalue(kind))
-    padded = next(embedder._encode([_TEXTS]))
-    assert np.allclose(padded, embedder.embed_symmetric(_TEXTS), atol=1e-5)
+    texts = [
+        " ".join(["kettle"] * (1 + number % 9)) + " boils" * (number % 2) for number in range(150)
+    ]
+    rows = [row for found, _ in embedder.stream(texts, "question") for row in found]
+    assert sorted(rows) == list(range(150))
+    alone = np.stack([embedder.embed_symmetric([text])[0] for text in texts])
+    assert np.array_equal(_streamed(embedder, texts, "question"), alone)
+
+
+def test_a_stream_puts_the_prefix_of_its_role_before_each_text(bge: Path) -> None:
+    embedder = _open(bge)
+    assert np.array_equal(_streamed(embedder, _TEXTS, "query"), embedder.embed_queries(_TEXTS))
+    plain = _streamed(embedder, _TEXTS, "question")
+    assert np.array_equal(plain, embedder.embed_symmetric(_TEXTS))
+    assert not np.allclose(plain, _streamed(embedder, _TEXTS, "query"), atol=1e-3)
+
+
+def test_a_stream_can_be_left_at_any_batch(gtr: Path) -> None:
+    embedder = _open(gtr)
+    stream = embedder.stream(["the kettle boils"] * 5000, "passage")
+    rows, vectors = next(stream)
+    assert len(rows) == len(vectors) < 200
+    stream.close()
+    assert list(embedder.stream([], "passage")) == []
 
 
 def test_other_weights_are_another_space(bge: Path, tmp_path: Path) -> None:
@@ -160,13 +211,6 @@ def test_weights_that_give_no_direction_are_an_error(tmp_path: Path) -> None:
         _open(folder)
 
 
-def test_on_a_gpu_texts_of_like_length_share_a_batch_within_the_budget() -> None:
-    lengths = [5, 90, 10, 100, 0, 7]
-    batches = list(_batches(lengths, 200))
-    assert batches == [[3, 1], [2, 5, 0, 4]]
-    assert list(_batches(lengths, 0)) == [[3], [1], [2], [5], [0], [4]]
-
-
 def test_identity_follows_the_settings_and_the_files(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     settings = EmbedderSettings(name=str(tmp_path))
@@ -187,3 +231,14 @@ def test_identity_follows_the_settings_and_the_files(tmp_path: Path) -> None:
 )
 def test_a_name_that_is_no_folder_is_asked_of_the_hub(name: str, place: str) -> None:
     assert locate(name) == place
+
+
+def test_a_revision_of_a_folder_is_refused(bge: Path) -> None:
+    settings = EmbedderSettings(name=str(bge), revision="main")
+    with pytest.raises(BadInput, match=r"embedder\.revision.*is a folder here"):
+        Embedder(settings, device="cpu")
+
+
+def test_a_number_format_that_the_backend_lacks_is_refused(bge: Path) -> None:
+    with pytest.raises(BadInput, match=r"'int8' is not offered.*'torch'.*fp32, bf16"):
+        _open(bge, "int8")
