@@ -23,6 +23,7 @@ from adapters.commands import (
 from eval.remote_commands import documents_app, jobs_app
 from indexer.errors import BadInput, DslmError, NotFound
 from indexer.settings import Paths
+from service.key_commands import keys_app
 
 if TYPE_CHECKING:
     from adapters.release import Release
@@ -31,6 +32,13 @@ if TYPE_CHECKING:
 
 
 CANCELLED = 130
+
+
+class Where(StrEnum):
+    """The runners of an index job, as the command line knows them."""
+
+    local = "local"
+    ray = "ray"
 
 
 class Mode(StrEnum):
@@ -46,6 +54,7 @@ app.add_typer(adapters_app, name="adapters")
 app.add_typer(release_app, name="release")
 app.add_typer(documents_app, name="documents")
 app.add_typer(jobs_app, name="jobs")
+app.add_typer(keys_app, name="keys")
 
 Question = Annotated[str, typer.Argument(help="in quotation marks")]
 
@@ -81,17 +90,20 @@ def serve(
     raise typer.Exit(run(settings))
 
 
-@app.command(epilog=examples("index support", "index support legal --dry-run"))
+@app.command(
+    epilog=examples("index support", "index support legal --dry-run", "index law --runner ray")
+)
 def index(
     domains: Annotated[list[str], typer.Argument(metavar="DOMAIN...", help="names or folders")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be done")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object per line")] = False,
+    runner: Annotated[Where, typer.Option(help="ray: on the cluster of RAY_ADDRESS")] = Where.local,
 ) -> None:
     """Index the documents and solved examples of domains, and release the result."""
     from service.indexing import Indexing
 
     settings = read_settings()
-    indexing = Indexing(settings, as_json=as_json)
+    indexing = Indexing(settings, as_json=as_json, runner=runner.value)
     work = indexing.plan if dry_run else indexing.run
     code = 0
     for name in domains:

@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import ipaddress
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ FILE_NAME = "keys.json"
 ALL = "*"
 PREFIX = "dslm"
 LOOK_SECONDS = 0.25
+NAME = r"\*|[a-z][a-z0-9-]{0,40}"
 # Compared with where no key of that id exists, so that both take as long.
 NOBODY = hashlib.sha256(b"").hexdigest()
 
@@ -202,6 +204,9 @@ def new_key(
     """A key and its text, which is shown once and kept nowhere."""
     if not chat and not admin:
         raise BadInput("The key would reach nothing", "Give --chat, --admin or --all")
+    for one in (*chat, *admin):
+        if not re.fullmatch(NAME, one):
+            raise BadInput(f"{one!r} is no name of a domain", f"Write one, `base` or {ALL!r}")
     now = datetime.now(UTC)
     key_id = secrets.token_hex(6)
     text = f"{PREFIX}-{key_id}-{secrets.token_urlsafe(32)}"
