@@ -58,6 +58,11 @@ class Remote:
     def remove(self, domain: str, path: str) -> dict[str, Any]:
         return self.call("DELETE", f"/v1/domains/{domain}/documents/{quote(path)}")
 
+    def text(self, domain: str, path: str) -> str:
+        """What answers rest on; refused with 404 for what is not indexed or was deleted."""
+        found = self.call("GET", f"/v1/domains/{domain}/documents/{quote(path)}")
+        return cast(str, found["text"])
+
     def documents(self, domain: str, state: str | None = None) -> Iterator[dict[str, Any]]:
         """Every file with its state, by path."""
         query = {"limit": "1000", **({"state": state} if state else {})}
