@@ -1,9 +1,10 @@
 """Shares with their intervals, and ratios of paired measurements. Pure."""
 
 import math
+import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median, stdev
 
 Z95 = 1.959963984540054
 
@@ -55,6 +56,44 @@ class Spread:
 
     def show(self, digits: int = 2) -> str:
         return f"{self.middle:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+
+
+def mean_interval(values: Sequence[float], z: float = Z95) -> tuple[float, float]:
+    """Of a mean, by the normal approximation; of fewer than two values nothing is known."""
+    if len(values) < 2:
+        return -math.inf, math.inf
+    half = z * stdev(values) / math.sqrt(len(values))
+    return fmean(values) - half, fmean(values) + half
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Exact two-sided p-value of a paired comparison of shares (McNemar, 1947)."""
+    changed, fewer = gained + lost, min(gained, lost)
+    tail = sum(math.comb(changed, count) for count in range(fewer + 1))
+    return min(1.0, 2 * tail / math.pow(2, changed))
+
+
+def sign_flips(differences: Sequence[float], draws: int = 10_000, seed: int = 1) -> float:
+    """Two-sided p-value that paired differences are about nothing: by flipping their signs."""
+    told = [value for value in differences if value]
+    observed = abs(sum(told))
+    chosen = random.Random(seed)  # the same answer each time
+    extreme = 0
+    for _ in range(draws if told else 0):
+        flips = chosen.getrandbits(len(told))
+        drawn = sum(value if flips >> place & 1 else -value for place, value in enumerate(told))
+        extreme += abs(drawn) >= observed - 1e-12
+    return (extreme + 1) / (draws + 1) if told else 1.0
+
+
+def cases_needed(difference: float, power_z: float = 0.8416, z: float = Z95) -> int:
+    """For McNemar's test to see such a difference of shares four times in five (Connor, 1987).
+
+    As many cases again are taken to change the other way as make twice the difference change.
+    """
+    changed = 2 * difference
+    root = z * math.sqrt(changed) + power_z * math.sqrt(changed - difference**2)
+    return math.ceil((root / difference) ** 2)
 
 
 def paired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> Spread:

@@ -44,6 +44,9 @@ class Eligible:
         return self.allowed is not None and not len(self.allowed)
 
 
+EVERY = Eligible(None, None, set)
+
+
 class Eligibility:
     """Answers for one snapshot; remembers the filters asked last and the deleted rows."""
 

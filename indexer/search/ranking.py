@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexer.domain import RetrievalSettings
 from indexer.errors import StoreError
+from indexer.index.lexical import LexicalIndex
 from indexer.index.vectors import VectorIndex
 from indexer.records import Vectors
 from indexer.search.diversity import diverse
 from indexer.search.eligible import Eligible
 from indexer.search.fusion import Ranking, fuse, ordered
-from indexer.store.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,16 @@ class Question:
     text: str
     vector: Vectors
     similar: Vectors | None = None
+
+
+class Indexes(Protocol):
+    """What is searched: the two indexes of a snapshot."""
+
+    @property
+    def passages(self) -> VectorIndex: ...
+
+    @property
+    def lexical(self) -> LexicalIndex: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +47,7 @@ class Candidate:
 
 
 def candidates(
-    snapshot: Snapshot, question: Question, settings: RetrievalSettings, eligible: Eligible
+    snapshot: Indexes, question: Question, settings: RetrievalSettings, eligible: Eligible
 ) -> list[Candidate]:
     """Best first; as many as were wanted, more where they are still to be chosen from.
 
@@ -64,7 +75,7 @@ def candidates(
 
 
 def choose(
-    snapshot: Snapshot, found: Sequence[Candidate], settings: RetrievalSettings
+    snapshot: Indexes, found: Sequence[Candidate], settings: RetrievalSettings
 ) -> list[Candidate]:
     """At most as many as the settings say, unlike each other where they ask for that."""
     k = settings.passages
@@ -112,12 +123,12 @@ def _depth(settings: RetrievalSettings) -> int:
     return max(settings.passages, settings.candidates if chosen_later else 0)
 
 
-def _told(snapshot: Snapshot, text: str, k: int, eligible: Eligible) -> dict[int, float]:
+def _told(snapshot: Indexes, text: str, k: int, eligible: Eligible) -> dict[int, float]:
     scores, rows = snapshot.lexical.search(text, k, eligible.allowed, eligible.excluded)
     return dict(zip(rows.tolist(), scores.tolist(), strict=True))
 
 
-def _completed(snapshot: Snapshot, text: str, rows: Ranking, told: Ranking) -> dict[int, float]:
+def _completed(snapshot: Indexes, text: str, rows: Ranking, told: Ranking) -> dict[int, float]:
     """Scores by words of all these rows: that none of the best is no reason to count as none."""
     missing = [row for row in rows if row not in told]
     scores = snapshot.lexical.scores(text, np.array(missing, dtype=np.int64))

@@ -1,0 +1,104 @@
+"""What a domain knows the answers to: held-out questions, and its own solved examples.
+
+A passage is right for a case if it holds one of the case's quotes. A solved example has no quote
+of its own: it gets the sentences of the documents that hold most of its answer's words, and is
+left out where none holds enough. Labels of that kind rest on the answer, never on the question.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eval.questions import FILE_NAME, read_questions
+from indexer.domain import Domain
+
+if TYPE_CHECKING:
+    from indexer.index.lexical_words import Stems
+    from indexer.search.retriever import Retriever
+
+_COVERED = 0.7  # of the answer's words, in one sentence
+_FEWEST = 3  # words that an answer must have
+_LOOKED_AT = 10  # passages
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A question, and the sentences that answer it: none where no document does."""
+
+    text: str
+    quotes: frozenset[str]
+    answerable: bool = True
+
+    def answered_by(self, passage: str) -> bool:
+        """Does this text hold a quote, however it is broken into lines?"""
+        text = collapse(passage)
+        return any(quote in text for quote in self.quotes)
+
+
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """`measured` have quotes; `others` are answered somehow, but nobody can say where."""
+
+    measured: tuple[Case, ...]
+    unanswerable: tuple[Case, ...]
+    others: tuple[Case, ...]
+
+
+def gather(domain: Domain, retriever: "Retriever") -> Cases:
+    """From `questions.jsonl` beside domain.toml, where there is one, and the solved examples."""
+    file = domain.folder / FILE_NAME
+    held_out = list(_held_out(file)) if file.exists() else []
+    solved = list(_solved(retriever))
+    asked: dict[str, Case] = {}
+    for case in [*held_out, *solved]:
+        asked.setdefault(" ".join(case.text.lower().split()), case)
+    return Cases(
+        tuple(case for case in asked.values() if case.quotes),
+        tuple(case for case in asked.values() if not case.answerable),
+        tuple(case for case in asked.values() if case.answerable and not case.quotes),
+    )
+
+
+def collapse(text: str) -> str:
+    """White space as one space."""
+    return " ".join(text.split())
+
+
+def _held_out(file: Path) -> Iterator[Case]:
+    for question in read_questions(file):
+        quotes = frozenset({collapse(question.sentence)} if question.sentence else ())
+        yield Case(question.question, quotes, answerable=question.sentence is not None)
+
+
+def _solved(retriever: "Retriever") -> Iterator[Case]:
+    from indexer.index.lexical_words import Stems
+
+    stems = Stems()
+    query = "SELECT question, answer FROM demonstrations ORDER BY row"
+    for question, answer in retriever.snapshot.read(query):
+        yield Case(question, frozenset(_quotes(retriever, set(stems.of(answer)), answer, stems)))
+
+
+def _quotes(retriever: "Retriever", wanted: set[str], answer: str, stems: "Stems") -> Iterable[str]:
+    """The sentences with the most of these words, if that is enough of them."""
+    if len(wanted) < _FEWEST:
+        return []
+    sentences = _sentences(retriever, answer)
+    covered = [len(wanted & set(stems.of(text))) / len(wanted) for text in sentences]
+    most = max(covered, default=0.0)
+    if most < _COVERED:
+        return []
+    return [collapse(text) for text, share in zip(sentences, covered, strict=True) if share == most]
+
+
+def _sentences(retriever: "Retriever", answer: str) -> Sequence[str]:
+    from indexer.search.reading import read_pieces
+
+    _, rows = retriever.snapshot.lexical.search(answer, _LOOKED_AT)
+    pieces = read_pieces(retriever.snapshot, rows.tolist(), 0)
+    return [
+        piece.own_text[span.start - piece.start : span.end - piece.start]
+        for piece in pieces.values()
+        for span in piece.sentences
+    ]
