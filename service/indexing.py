@@ -19,6 +19,7 @@ from adapters.registry import AdapterRegistry
 from adapters.release import AdapterChoice, Release, ReleaseStore
 from indexer.domain import Domain
 from indexer.job.run import IndexJob, IndexResult, Progress
+from indexer.job.runners import RunnerName, named_runner
 from indexer.settings import Paths
 from service.settings import ServiceSettings
 from service.shipped import register_adapters, shipped_names
@@ -30,9 +31,15 @@ class Indexing:
     """Indexes domains one after the other and prints to `output`."""
 
     def __init__(
-        self, settings: ServiceSettings, *, as_json: bool = False, output: TextIO | None = None
+        self,
+        settings: ServiceSettings,
+        *,
+        as_json: bool = False,
+        runner: RunnerName = "local",
+        output: TextIO | None = None,
     ) -> None:
         self._settings = settings
+        self._runner = named_runner(runner)
         self._paths = Paths(settings.store)
         self._as_json = as_json
         self._output = output or sys.stdout
@@ -42,7 +49,8 @@ class Indexing:
         base = self._base()
         adapter = self._adapter(domain, base)
         with self._reporting(domain.name) as report, stopping() as stopped:
-            result = IndexJob(domain, self._paths, report, stopped=stopped).run()
+            job = IndexJob(domain, self._paths, report, runner=self._runner, stopped=stopped)
+            result = job.run()
         release, is_new = self._release(domain, result, base, adapter)
         self._tell(domain, result, release, is_new)
         return release
