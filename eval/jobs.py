@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import typer
 
@@ -35,8 +35,6 @@ DELETE_SECONDS = 1.0
 
 class DidNotHold(DslmError):
     """The service did something else than it promises."""
-
-    exit_code: ClassVar[int] = 1
 
 
 @dataclass(slots=True)
