@@ -22,6 +22,7 @@ from eval.client import Client
 from eval.heldout import Outcome
 from eval.jobs import jobs as jobs_drill
 from eval.labels import LabelScore, LabelSettings
+from eval.loaders import loaders as loaders_measure
 from eval.progress import say
 from eval.questions import read_all_questions
 from eval.report import Grid, heldout_grid, label_grid, read_card, show, write_card
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 
 app.command()(jobs_drill)
+app.command()(loaders_measure)
 
 Address = Annotated[str, typer.Option(help="address of the running service")]
 Domains = Annotated[Path, typer.Option(help="folder with one folder per domain")]

@@ -3,6 +3,7 @@
 import io
 import xml.etree.ElementTree as ET
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -12,7 +13,15 @@ _BLOCK = 1024 * 1024
 _ENCRYPTED = 0x1
 _MOST_ENTRIES = 20_000
 # What may fail in the archive reader for damaged or unusual files.
-_DAMAGED = (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, KeyError)
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    ValueError,
+    NotImplementedError,
+    EOFError,
+    KeyError,
+)
 
 
 @contextmanager
@@ -21,7 +30,7 @@ def open_archive(content: bytes) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             yield archive
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise Refused(f"is damaged: {error}") from error
 
 
@@ -46,7 +55,7 @@ def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, passwords: Sequ
             return archive.read(entry, pwd=password)
         except RuntimeError:  # a wrong password
             continue
-        except _DAMAGED as error:
+        except DAMAGED as error:
             if password is None or "compression" in str(error):
                 raise Refused(f"is damaged: {error}") from error
     raise Refused("is protected by a password")

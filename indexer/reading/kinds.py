@@ -5,6 +5,7 @@ import re
 import zipfile
 from typing import Literal, TypeAlias
 
+from indexer.reading.archive import DAMAGED
 from indexer.reading.rules import Refused
 
 Kind: TypeAlias = Literal[
@@ -97,7 +98,7 @@ def _zip_kind(content: bytes) -> Kind:
             names = archive.namelist()
             first = names[0] if names else ""
             mark = _beginning(archive, first) if first == "mimetype" else b""
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+    except (*DAMAGED, RuntimeError) as error:
         raise Refused(f"is damaged: {error}") from error
     for part, kind in _OPEN_DOCUMENT:
         if part in mark:

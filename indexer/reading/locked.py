@@ -1,6 +1,7 @@
 """Office files behind a password: opened with one of those given."""
 
 import io
+import struct
 from collections.abc import Sequence
 
 import msoffcrypto
@@ -17,7 +18,16 @@ _STREAMS: tuple[tuple[str, Kind], ...] = (
     ("PowerPoint Document", "ppt"),
     ("__properties_version1.0", "msg"),
 )
-_BROKEN = (FileFormatError, ParseError, OSError, ValueError, LookupError, TypeError, AttributeError)
+_BROKEN = (
+    struct.error,
+    FileFormatError,
+    ParseError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
 
 
 def ole_kind(content: bytes) -> Kind | None:

@@ -15,7 +15,7 @@ from indexer.records import Document, Rejected
 class Reading:
     """What one file gave. `sha256` is of its bytes, "" where they could not be had.
 
-    `memory` is the most that the process which read it has used so far, in MiB.
+    `memory` is the most that the process which read it has held meanwhile, in MiB.
     """
 
     source: SourceFile

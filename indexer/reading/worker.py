@@ -4,6 +4,7 @@ Started by a ReaderPool and ended with it. It says "ready", and for each file fi
 begun it, then what it gave. Whatever goes wrong with a file costs this process at most.
 """
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -12,6 +13,7 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import BinaryIO
 
 from indexer.reading.confined import forbid_network_and_programs
@@ -67,7 +69,7 @@ def _limit(rules: Rules) -> None:
     and reserved stacks too, and a watch on the resident size comes too late."""
     _cap(resource.RLIMIT_CORE, 0)
     _cap(resource.RLIMIT_FSIZE, _WRITTEN)
-    _cap(resource.RLIMIT_DATA, _private() + rules.limits.memory_mb * MIB)
+    _cap(resource.RLIMIT_DATA, _status("VmData") + rules.limits.memory_mb * MIB)
     forbid_network_and_programs()
 
 
@@ -79,11 +81,17 @@ def _cap(kind: int, most: int) -> None:
 def _read(source: SourceFile, rules: Rules, answers: BinaryIO) -> tuple[Reading, bool]:
     """What the file gave, and whether this process can go on."""
     started = time.monotonic()
+    _forget_peak()
     signal.setitimer(signal.ITIMER_REAL, rules.limits.seconds)  # not handled: it ends the process
     reading, whole = _guarded(source, rules, answers)
     signal.setitimer(signal.ITIMER_REAL, 0)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return replace(reading, seconds=time.monotonic() - started, memory=peak), whole
+    memory = _status("VmHWM") // MIB
+    return replace(reading, seconds=time.monotonic() - started, memory=memory), whole
+
+
+def _forget_peak() -> None:
+    with contextlib.suppress(OSError):  # a kernel without it tells the peak of all files so far
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def _guarded(source: SourceFile, rules: Rules, answers: BinaryIO) -> tuple[Reading, bool]:
@@ -100,7 +108,7 @@ def _guarded(source: SourceFile, rules: Rules, answers: BinaryIO) -> tuple[Readi
         return _rejected(source, sha256, reason), False
     except RecursionError:
         return _rejected(source, sha256, "nests deeper than can be read"), True
-    except Exception as error:  # a reader's mistake must not cost the other files
+    except BaseException as error:  # a reader's mistake, or the panic of a library in Rust
         reason = f"cannot be read: {type(error).__name__}: {error}"
         return _rejected(source, sha256, reason[:300]), True
 
@@ -114,10 +122,10 @@ def _resident() -> int:
         return int(file.read().split()[1]) * resource.getpagesize()
 
 
-def _private() -> int:
-    """What RLIMIT_DATA counts, in bytes."""
+def _status(name: str) -> int:
+    """In bytes. VmData is what RLIMIT_DATA counts, VmHWM the most that was resident."""
     with open("/proc/self/status", encoding="ascii") as file:
-        line = next(line for line in file if line.startswith("VmData:"))
+        line = next(line for line in file if line.startswith(f"{name}:"))
     return int(line.split()[1]) * 1024
 
 
