@@ -12,6 +12,7 @@ from rich.console import Console
 from eval.bench import relay as relay_bench
 from eval.bench import swap as swap_bench
 from eval.bench.relay import RelaySettings
+from eval.bench.search_command import search
 from eval.bench.swap import SwapSettings, Timing
 from eval.client import Client
 from eval.progress import say
@@ -25,6 +26,8 @@ RELAY, SWAP = RelaySettings(), SwapSettings()
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
+
+app.command()(search)
 
 
 @app.command()
