@@ -167,6 +167,10 @@ class ReleaseStore:
             self._pointer(domain).point_back(release.number)
         return release
 
+    def unchanged(self, domain: str) -> contextlib.AbstractContextManager[None]:
+        """Until it ends no release of this domain is made or made to answer."""
+        return self._writing(domain)
+
     def _writing(self, domain: str) -> contextlib.AbstractContextManager[None]:
         return exclusive(self._paths.domain(domain) / ".release.lock")
 

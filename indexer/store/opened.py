@@ -9,6 +9,7 @@ from indexer.index.vectors import VectorIndex
 from indexer.records import Document
 from indexer.settings import store_errors
 from indexer.store.draft import DEMONSTRATIONS, LEXICAL, PASSAGES, RECORDS
+from indexer.store.leases import Lease
 from indexer.store.manifest import SnapshotManifest, check_files
 from indexer.store.tables import DOCUMENT, Row, read_document
 
@@ -20,6 +21,7 @@ class Snapshot:
     """
 
     def __init__(self, path: Path, snapshot_id: str, manifest: SnapshotManifest) -> None:
+        self._lease = Lease(path)
         self.id = snapshot_id
         self.path = path
         self.manifest = manifest
@@ -47,6 +49,7 @@ class Snapshot:
         """Idempotent; what is asked afterwards raises StoreError."""
         with self._lock:
             self._db.close()
+        self._lease.release()
 
 
 def open_snapshot(path: Path) -> Snapshot:
