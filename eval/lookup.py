@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adapters.release import Release
+from indexer.errors import StoreError
 from indexer.settings import Paths
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from indexer.search.ranking import Question
     from indexer.search.rerank import Scorer
     from indexer.search.retriever import Retriever
+    from indexer.store.manifest import EmbedderMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Lookup:
 
 @contextlib.contextmanager
 def open_lookup(paths: Paths, release: Release) -> Iterator[Lookup]:
-    """For the block. StoreError if the snapshot cannot be read."""
+    """For the block. StoreError if the snapshot cannot be read, or was embedded otherwise."""
     from indexer.embedding.embedder import Embedder  # takes seconds
     from indexer.search.rerank import load_scorer
     from indexer.search.retriever import Retriever
@@ -46,11 +48,19 @@ def open_lookup(paths: Paths, release: Release) -> Iterator[Lookup]:
     snapshot = open_snapshot(paths.snapshot(release.domain, release.snapshot))
     hidden = hidden_in(Tombstones(paths.tombstones(release.domain)), snapshot)
     with contextlib.closing(Retriever(snapshot, hidden)) as retriever:
-        pinned = release.demonstration_embedder
-        yield Lookup(
-            release,
-            retriever,
-            Embedder(release.embedder.settings),
-            Embedder(pinned.settings) if pinned else None,
-            load_scorer(release.retrieval.rerank) if release.retrieval.rerank else None,
+        pinned, wanted = release.demonstration_embedder, release.retrieval.rerank
+        embedder = Embedder(release.embedder.settings)
+        other = Embedder(pinned.settings) if pinned else None
+        _check(snapshot.manifest.embedder, embedder, release)
+        _check(snapshot.manifest.for_demonstrations(), other or embedder, release)
+        yield Lookup(release, retriever, embedder, other, load_scorer(wanted) if wanted else None)
+
+
+def _check(made: "EmbedderMark", embedder: "Embedder", release: Release) -> None:
+    from indexer.embedding.probes import mismatch
+
+    if reason := mismatch(made, embedder):
+        raise StoreError(
+            f"{release.domain} was indexed with another {made.name} than is loaded now: {reason}",
+            f"Run `dslm index {release.domain}`",
         )

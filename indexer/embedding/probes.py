@@ -25,15 +25,22 @@ LEAST = 0.999
 class Probed(Protocol):
     """What a check needs of indexer.embedding.embedder.Embedder."""
 
-    space: str
-    pooling: str
-    query_prefix: str
-    passage_prefix: str
-    max_tokens: int
-    dimension: int
-    dtype: str
-    backend: str
-    libraries: Mapping[str, str]
+    @property
+    def space(self) -> str: ...
+    @property
+    def pooling(self) -> str: ...
+    @property
+    def query_prefix(self) -> str: ...
+    @property
+    def passage_prefix(self) -> str: ...
+    @property
+    def max_tokens(self) -> int: ...
+    @property
+    def dimension(self) -> int: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def libraries(self) -> Mapping[str, str]: ...
 
     def embed_symmetric(self, texts: Sequence[str]) -> Vectors: ...
 

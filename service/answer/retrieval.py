@@ -5,7 +5,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from indexer.domain import RetrievalSettings
+from adapters.release import EmbedderPin
+from indexer.domain import EmbedderSettings, RetrievalSettings
+from indexer.embedding.probes import mismatch
 from indexer.errors import BadInput
 from indexer.records import Demonstration, Passage, Vectors
 from indexer.search.filters import Filter, parse_filter
@@ -60,6 +62,7 @@ class Retrieval:
     def __init__(self, embedders: Embedders) -> None:
         self._embedders = embedders
         self._rerankers = Rerankers()
+        self._fit: set[tuple[str, EmbedderSettings]] = set()  # compared once for each snapshot
 
     async def find(self, question: str, opened: OpenRelease, wanted: Switches) -> Found:
         """What the release's settings allow and the request has not switched off."""
@@ -93,24 +96,33 @@ class Retrieval:
         return [quote for quote in quotes if quote.score >= least]
 
     async def _embed(self, question: str, opened: OpenRelease) -> Question:
-        embedder = await self._embedder(opened)
-        if not opened.release.demonstration_embedder:
+        embedder, pinned = await self._embedder(opened), opened.release.demonstration_embedder
+        if not pinned:
             return Question(question, *await embedder.embed(question))
-        other = await self._demonstration_embedder(opened)
+        made = opened.retriever.snapshot.manifest.for_demonstrations()
+        other = await self._fitting(opened, pinned, made)
         mine, theirs = await asyncio.gather(embedder.embed(question), other.embed(question))
         return Question(question, mine[0], theirs[1])
 
     async def _embedder(self, opened: OpenRelease) -> QuestionEmbedder:
-        embedder = await self._embedders.get(opened.release.embedder.settings)
-        _refuse_another(opened, opened.retriever.snapshot.manifest.embedder, embedder)
-        return embedder
+        made = opened.retriever.snapshot.manifest.embedder
+        return await self._fitting(opened, opened.release.embedder, made)
 
-    async def _demonstration_embedder(self, opened: OpenRelease) -> QuestionEmbedder:
-        pinned = opened.release.demonstration_embedder
-        assert pinned is not None
+    async def _fitting(
+        self, opened: OpenRelease, pinned: EmbedderPin, made: EmbedderMark
+    ) -> QuestionEmbedder:
+        """The loaded model; Unavailable, with the reason, where it embeds otherwise than then."""
         embedder = await self._embedders.get(pinned.settings)
-        made = opened.retriever.snapshot.manifest.for_demonstrations()
-        _refuse_another(opened, made, embedder)
+        pair = (opened.release.snapshot, pinned.settings)
+        if pair not in self._fit:
+            reason = await asyncio.to_thread(mismatch, made, embedder.embedder)
+            if reason:
+                raise Unavailable(
+                    f"{opened.label} was indexed with another embedding model than {made.name} is"
+                    f" now: {reason}",
+                    f"Run `dslm index {opened.release.domain}`",
+                )
+            self._fit.add(pair)
         return embedder
 
 
@@ -138,11 +150,3 @@ def _search(
         asked.similar, settings.demonstrations, settings.min_demonstration_score
     )
     return hits, solved
-
-
-def _refuse_another(opened: OpenRelease, made: EmbedderMark, embedder: QuestionEmbedder) -> None:
-    if made.space != embedder.embedder.space:
-        raise Unavailable(
-            f"{opened.label} was indexed with another embedding model than {made.name} is now",
-            f"Run `dslm index {opened.release.domain}`",
-        )
