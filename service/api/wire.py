@@ -14,6 +14,7 @@ from service.errors import (
     InvalidRequest,
     ServiceError,
     TooLarge,
+    TooSlow,
     UnknownField,
     envelope,
     status_of,
@@ -115,7 +116,7 @@ async def _read(request: Request) -> bytes:
                 if size > LARGEST_BODY:
                     raise TooLarge(f"The body exceeds {LARGEST_BODY} bytes", "Send less")
     except TimeoutError as error:
-        raise InvalidRequest(f"The body took more than {SLOWEST_BODY} s", "Try again") from error
+        raise TooSlow(f"The body took more than {SLOWEST_BODY} s", "Try again") from error
     except ClientDisconnect as error:
         raise InvalidRequest("The client left before its body ended") from error
     return b"".join(parts)

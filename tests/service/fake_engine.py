@@ -205,9 +205,9 @@ def _refusal(status: int, message: str, param: str | None = None) -> Response:
 
 
 @contextmanager
-def serving(app: Any) -> Iterator[str]:
-    """Serve an ASGI app on a thread for the block; its address."""
-    config = uvicorn.Config(app, port=0, log_level="critical", lifespan="auto")
+def serving(app: Any, **more: Any) -> Iterator[str]:
+    """Serve an ASGI app on a thread for the block; its address. `more`: settings of uvicorn."""
+    config = uvicorn.Config(app, port=0, log_level="critical", lifespan="auto", **more)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from indexer.domain import load_domains
+from service.api.protocol import BoundedProtocol
 from service.app import create_app
 from service.bootstrap import Service, build
 from service.indexing import Indexing
@@ -97,7 +98,7 @@ def running(store: Path, domains: Path, **settings: Any) -> Iterator[Product]:
         service = build(
             ServiceSettings(store=store, domains=domains, engine_url=engine_url, **settings)
         )
-        with serving(create_app(service)) as url:
+        with serving(create_app(service), http=BoundedProtocol, server_header=False) as url:
             product = Product(url, engine, service)
             product.until(lambda: service.supervisor.ready)
             product.until(lambda: len(service.releases.live()) == len(service.releases.domains))
