@@ -44,9 +44,9 @@ def search(
                 results += search_bench.measure(make(), wanted, Path(folder), say)
         grids = search_bench.grids(results)
         if whole:
-            from eval.bench import search_whole
+            from eval.bench.search_whole import measure
 
-            grids.append(search_whole.measure(min(numbers), dimension, Path(folder), say))
+            grids.append(measure(min(numbers), dimension, Path(folder), say))
     console = Console()
     console = console if console.is_terminal else Console(width=190)
     for grid in grids:

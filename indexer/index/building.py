@@ -52,6 +52,7 @@ def build(source: VectorSource, settings: IndexSettings) -> tuple[faiss.Index, I
 
 def _filled(kind: str, source: VectorSource, exam: Exam | None) -> faiss.Index:
     index = _empty(kind, source)
+    _reserve(index if kind in (FLAT, FP16) else _refining(index, kind), source.count)
     blocks = unit_blocks(source)
     for block in exam.watch(blocks) if exam else blocks:
         index.add(block)
@@ -73,6 +74,17 @@ def _empty(kind: str, source: VectorSource) -> faiss.Index:
     clustering.seed, clustering.niter, clustering.spherical = _SEED, _ITERATIONS, True
     gpu.train(index, _sample(source))
     return index
+
+
+def _refining(index: faiss.Index, kind: str) -> faiss.Index | None:
+    return faiss.downcast_index(index.refine_index) if kind == IVF_RABITQ else None
+
+
+def _reserve(codes: faiss.Index | None, count: int) -> None:
+    """Room for all vectors at once: growing would take up to three times as much meanwhile."""
+    if codes is not None:
+        codes.codes.resize(count * codes.code_size)
+        codes.codes.resize(0)
 
 
 def _sample(source: VectorSource) -> Vectors:

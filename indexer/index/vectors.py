@@ -100,4 +100,5 @@ class VectorIndex:
             return np.empty((0, self.dimension), dtype=np.float32)
         if int(wanted.min()) < 0 or int(wanted.max()) >= self.count:
             raise ValueError(f"rows must be from 0 to {self.count - 1}")
+        faiss.omp_set_num_threads(1)
         return np.asarray(self._index.reconstruct_batch(wanted), dtype=np.float32)
