@@ -64,8 +64,10 @@ def attachments(message: EmailMessage) -> Iterator[tuple[str, bytes]]:
 
 
 def mails_of(content: bytes) -> list[bytes]:
-    """The messages of an mbox."""
+    """The messages of an mbox. Refused: there is none."""
     starts = [*_START.finditer(content)]
+    if not starts:
+        raise Refused("is no box of e-mails: no line begins one")
     ends = [*(match.start() for match in starts[1:]), len(content)]
     return [content[m.end() : end] for m, end in zip(starts, ends, strict=True)]
 

@@ -9,6 +9,7 @@ from typing import Any
 from indexer.reading.fields import to_fields
 from indexer.reading.kinds import Kind
 from indexer.reading.layout import Extract, Line, clean
+from indexer.reading.plaintext import read_text
 from indexer.reading.rules import MAX_NESTING, Refused
 from indexer.records import BlockKind, Value
 
@@ -57,7 +58,10 @@ def read_office(content: bytes, kind: Kind) -> Extract:
     title = clean(
         str(stated.get("title") or (stated.get("subject") if kind == "msg" else "") or "")
     )
-    lines = list(_lines(found.document["nodes"] if found.document else []))
+    nodes = found.document["nodes"] if found.document else []
+    lines = list(_lines(nodes))
+    if kind == "msg":  # a mail's body is one node, with its lines as they were typed
+        lines = [one for node in nodes for one in read_text(node["content"].get("text", "")).lines]
     return Extract(title or _opening_heading(lines), lines, _fields(stated))
 
 

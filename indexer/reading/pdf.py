@@ -17,13 +17,17 @@ _NEW_LINE = 10
 
 @dataclass(slots=True)
 class Printed:
-    """One printed line: its text, where it begins and ends, and the size of its letters."""
+    """One printed line: its text, where it begins and ends, and the size of its letters.
+
+    Where a word is broken by a hyphen, PDFium joins two lines: `foot` is the last one's bottom.
+    """
 
     text: str
     left: float
     right: float
     bottom: float
     size: float
+    foot: float
 
 
 def read_pages(
@@ -86,12 +90,12 @@ def _decoded(codes: list[int]) -> str:
 
 def _placed(page: Any, seen: list[int], text: str) -> Printed:
     if not seen:
-        return Printed(text, 0.0, 0.0, 0.0, 0.0)
+        return Printed(text, 0.0, 0.0, 0.0, 0.0, 0.0)
     left, bottom, _, top = _box(page, seen[0])
-    right = _box(page, seen[-1])[2]
-    # Many programs set letters of size 1 and scale the page instead.
-    size = pdfium.FPDFText_GetFontSize(page, seen[0])
-    return Printed(text, left, right, bottom, size if size > 2 else (top - bottom) * 1.4)
+    _, foot, right, _ = _box(page, seen[-1])
+    # Many programs set letters of size 1 and scale the page instead. The first may be a bullet.
+    size = pdfium.FPDFText_GetFontSize(page, seen[len(seen) // 2])
+    return Printed(text, left, right, bottom, size if size > 2 else (top - bottom) * 1.4, foot)
 
 
 def _box(page: Any, index: int) -> tuple[float, float, float, float]:

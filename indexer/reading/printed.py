@@ -113,7 +113,7 @@ def _runs(page: list[Printed], edges: Edges, pitch: float) -> Iterator[list[Prin
 
 
 def _breaks(before: Printed, line: Printed, edges: Edges, pitch: float) -> bool:
-    fall, size = before.bottom - line.bottom, max(before.size, line.size)
+    fall, size = before.foot - line.bottom, max(before.size, line.size)
     if abs(fall) < 0.6 * size and line.left > before.left:  # side by side, or raised
         return False
     if abs(line.size - before.size) > 0.1 * size or _BULLET.match(line.text):
@@ -151,9 +151,9 @@ def _right_edges(page: list[Printed]) -> Edges:
 def _pitch(page: list[Printed]) -> float:
     """The usual distance from one line to the next below it."""
     falls = sorted(
-        a.bottom - b.bottom
+        a.foot - b.bottom
         for a, b in itertools.pairwise(page)
-        if 0.4 * a.size < a.bottom - b.bottom < 2.2 * a.size and abs(a.size - b.size) < 0.1 * a.size
+        if 0.4 * a.size < a.foot - b.bottom < 2.2 * a.size and abs(a.size - b.size) < 0.1 * a.size
     )
     return falls[(len(falls) - 1) // 2] if falls else 0.0
 

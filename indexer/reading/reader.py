@@ -28,7 +28,7 @@ __all__ = ["READER_VERSION", "ReaderPool", "Reading", "reader_identity"]
 # Part of what decides whether a stored document is still good: raise it when reading changes.
 READER_VERSION = "2"
 _LIBRARIES = (
-    "charset-normalizer",
+    "chardet",
     "kreuzberg",
     "markdown-it-py",
     "msoffcrypto-tool",
