@@ -20,6 +20,7 @@ from adapters.commands import (
     group,
     release_app,
 )
+from adapters.snapshot_commands import snapshot_app
 from eval.remote_commands import documents_app, jobs_app
 from indexer.errors import BadInput, DslmError, NotFound
 from indexer.settings import Paths
@@ -52,6 +53,7 @@ class Mode(StrEnum):
 app = group("Domain specialists over one base: adapters, demonstrations and passages together.")
 app.add_typer(adapters_app, name="adapters")
 app.add_typer(release_app, name="release")
+app.add_typer(snapshot_app, name="snapshot")
 app.add_typer(documents_app, name="documents")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(keys_app, name="keys")
@@ -117,30 +119,67 @@ def index(
     raise typer.Exit(code)
 
 
-@app.command(epilog=examples('search support "How often should I descale?"'))
-def search(domain: DomainName, question: Question) -> None:
+@app.command(
+    epilog=examples(
+        'search support "How often should I descale?"',
+        """search support "What is new?" --filter '{"year": {"gte": 2024}}'""",
+    )
+)
+def search(
+    domain: DomainName,
+    question: Question,
+    only: Annotated[str | None, typer.Option("--filter", help="documents' fields, JSON")] = None,
+) -> None:
     """Show what a question finds in the live snapshot, with scores; no engine is needed."""
     place = workplace(read_settings())
     release = live_release(place, domain)
 
-    from indexer.embedding.embedder import Embedder  # takes seconds, so that it waits for a release
-    from indexer.search.retriever import Retriever
-    from indexer.store.snapshot import open_snapshot
-    from indexer.store.tombstones import Tombstones, hidden_in
+    from eval.lookup import open_lookup  # takes seconds, so that it waits for a release
+    from indexer.search.filters import parse_filter
 
-    wanted, embedder = release.retrieval, Embedder(release.embedder.settings)
-    snapshot = open_snapshot(place.paths.snapshot(release.domain, release.snapshot))
-    hidden = hidden_in(Tombstones(place.paths.tombstones(release.domain)), snapshot)
-    with contextlib.closing(Retriever(snapshot, hidden)) as retriever:
-        to_passages, to_questions = embedder.embed_question(question)
-        typer.echo(f"passages (used from {wanted.min_passage_score:.2f} up)")
-        for found in retriever.passages(to_passages, wanted.passages):
+    wanted = release.retrieval
+    everything = wanted.model_copy(update={"min_passage_score": -1.0})
+    conditions = parse_filter(read_filter(only))
+    with open_lookup(place.paths, release) as lookup:
+        [asked] = lookup.ask([question])
+        hits = lookup.retriever.search(asked, everything, conditions, lookup.scorer)
+        typer.echo(f"passages, {wanted.mode} (used from {wanted.min_passage_score:.2f} up)")
+        for found in (hit.passage for hit in hits):
             end = found.start + len(found.text)
             typer.echo(f"  {found.score:.2f}  {found.document} [{found.start}, {end})")
             typer.echo(textwrap.indent(found.text, "        "))
         typer.echo(f"demonstrations (used from {wanted.min_demonstration_score:.2f} up)")
-        for solved in reversed(retriever.demonstrations(to_questions, wanted.demonstrations)):
-            typer.echo(f"  {solved.score:.2f}  {solved.question}\n        {solved.answer}")
+        assert asked.similar is not None
+        solved = lookup.retriever.demonstrations(asked.similar, wanted.demonstrations)
+        for one in reversed(solved):
+            typer.echo(f"  {one.score:.2f}  {one.question}\n        {one.answer}")
+
+
+def read_filter(given: str | None) -> dict[str, Any]:
+    """A request's `dslm.filter`, as JSON on the command line."""
+    import json
+
+    try:
+        found = json.loads(given or "{}")
+    except json.JSONDecodeError as error:
+        raise BadInput(f"--filter {given!r} is not JSON: {error}", "Write it in quotes") from error
+    if not isinstance(found, dict):
+        raise BadInput(f"--filter {given!r} is no object", 'Write {"field": value}')
+    return found
+
+
+@app.command(epilog=examples("tune support", "tune support --write"))
+def tune(
+    domain: DomainName,
+    write: Annotated[bool, typer.Option("--write", help="put it into domain.toml")] = False,
+) -> None:
+    """Measure ways of retrieval on the domain's own questions and propose what is better."""
+    place = workplace(read_settings())
+    release = live_release(place, domain)
+
+    from eval.tune import tune as run
+
+    run(place.domain(domain), place.paths, release, write)
 
 
 @app.command(

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -24,15 +25,26 @@ from tests.indexer.store.test_snapshot import _content, _files
 Members = dict[str, bytes]
 
 
-@pytest.fixture
-def snapshot(paths: Paths) -> Path:
-    return paths.snapshot("kitchen", write_snapshot(paths, _content()))
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store that has one snapshot, and with that snapshot as a file."""
+    folder = tmp_path_factory.mktemp("source")
+    paths = Paths(folder / "store")
+    made = paths.snapshot("kitchen", write_snapshot(paths, _content()))
+    export_snapshot(made, folder / "s.tar")
+    return folder
 
 
 @pytest.fixture
-def exported(snapshot: Path, tmp_path: Path) -> Path:
-    export_snapshot(snapshot, tmp_path / "s.tar")
-    return tmp_path / "s.tar"
+def snapshot(source: Path, paths: Paths) -> Path:
+    shutil.copytree(source / "store", paths.root)
+    [found] = paths.snapshots("kitchen").iterdir()
+    return found
+
+
+@pytest.fixture
+def exported(source: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(source / "s.tar", tmp_path))
 
 
 @pytest.fixture

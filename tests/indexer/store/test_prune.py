@@ -11,7 +11,6 @@ from indexer.store.leases import Lease
 from indexer.store.manifest import FORMAT, EmbedderMark, SnapshotManifest
 from indexer.store.prune import Stored, choose, in_use, removable, remove, stored
 
-
 MANIFEST = SnapshotManifest(
     format=FORMAT,
     domain="kitchen",
