@@ -3,10 +3,8 @@
 Every command imports its room when it runs, so that `--help` needs none of them.
 """
 
-import contextlib
 import os
 import sys
-import textwrap
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -119,12 +117,7 @@ def index(
     raise typer.Exit(code)
 
 
-@app.command(
-    epilog=examples(
-        'search support "How often should I descale?"',
-        """search support "What is new?" --filter '{"year": {"gte": 2024}}'""",
-    )
-)
+@app.command(epilog=examples('search support "How often?"', "search x Why --filter '{\"a\": 1}'"))
 def search(
     domain: DomainName,
     question: Question,
@@ -134,38 +127,9 @@ def search(
     place = workplace(read_settings())
     release = live_release(place, domain)
 
-    from eval.lookup import open_lookup  # takes seconds, so that it waits for a release
-    from indexer.search.filters import parse_filter
+    from eval.finding import show_found
 
-    wanted = release.retrieval
-    everything = wanted.model_copy(update={"min_passage_score": -1.0})
-    conditions = parse_filter(read_filter(only))
-    with open_lookup(place.paths, release) as lookup:
-        [asked] = lookup.ask([question])
-        hits = lookup.retriever.search(asked, everything, conditions, lookup.scorer)
-        typer.echo(f"passages, {wanted.mode} (used from {wanted.min_passage_score:.2f} up)")
-        for found in (hit.passage for hit in hits):
-            end = found.start + len(found.text)
-            typer.echo(f"  {found.score:.2f}  {found.document} [{found.start}, {end})")
-            typer.echo(textwrap.indent(found.text, "        "))
-        typer.echo(f"demonstrations (used from {wanted.min_demonstration_score:.2f} up)")
-        assert asked.similar is not None
-        solved = lookup.retriever.demonstrations(asked.similar, wanted.demonstrations)
-        for one in reversed(solved):
-            typer.echo(f"  {one.score:.2f}  {one.question}\n        {one.answer}")
-
-
-def read_filter(given: str | None) -> dict[str, Any]:
-    """A request's `dslm.filter`, as JSON on the command line."""
-    import json
-
-    try:
-        found = json.loads(given or "{}")
-    except json.JSONDecodeError as error:
-        raise BadInput(f"--filter {given!r} is not JSON: {error}", "Write it in quotes") from error
-    if not isinstance(found, dict):
-        raise BadInput(f"--filter {given!r} is no object", 'Write {"field": value}')
-    return found
+    show_found(place.paths, release, question, only)
 
 
 @app.command(epilog=examples("tune support", "tune support --write"))

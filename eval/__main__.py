@@ -136,7 +136,10 @@ def retrieval(
 
     Example: python -m eval retrieval --data ../shared/data --cache /tmp/vectors
     """
-    lines = retrieval_task.measure(data, EmbedderSettings(name=embedder, dtype=dtype.value), cache)
+    from indexer.embedding.embedder import Embedder  # takes seconds, and only this needs it
+
+    loaded = Embedder(EmbedderSettings(name=embedder, dtype=dtype.value))
+    lines = retrieval_task.measure(data, embedder, loaded, cache)
     _show(retrieval_task.grid(lines, f"Retrieval of whole documents, {embedder}"))
     _write(output, {"retrieval": [asdict(line) for line in lines]})
     raise typer.Exit(int(any(line.missed for line in lines)))

@@ -76,15 +76,12 @@ class Line:
         return self.aim is not None and not self.aim[0] <= round(self.value, 4) <= self.aim[1]
 
 
-def measure(data: Path, settings: EmbedderSettings, cache: Path | None) -> list[Line]:
-    """Every number; the vectors are kept in `cache` where one is given."""
-    from indexer.embedding.embedder import Embedder
-
-    embedder = Embedder(settings)
-    say(f"embedding model {settings.name}, {embedder.dtype} on {embedder.device}")
+def measure(data: Path, name: str, embedder: "Embedder", cache: Path | None) -> list[Line]:
+    """Every number for the embedding model of this name; vectors are kept in `cache` if given."""
+    say(f"embedding model {name}, {embedder.dtype} on {embedder.device}")
     with tempfile.TemporaryDirectory(prefix="dslm-retrieval-") as scratch:
         vectors = _Vectors(embedder, cache or Path(scratch))
-        name = Path(settings.name).name
+        name = Path(name).name
         scifact = _set_lines(read_set(data / "scifact"), vectors, Path(scratch), name)
         pairs = _pair_line(read_pairs(data / STS / "test.jsonl"), vectors, name)
         small = _set_lines(read_set(data / "limit_small"), vectors, Path(scratch), name)

@@ -13,6 +13,7 @@ from indexer.domain import RetrievalSettings
 FEWEST = 20  # cases, below which nothing is proposed
 FEWEST_UNANSWERABLE = 10
 SIGNIFICANT = 0.05
+LONGER = 1.1
 WORTH_SEEING = 0.10  # a difference of recall
 
 
@@ -48,7 +49,7 @@ class Calibration:
 
 
 def compare(measured: Sequence[Measured]) -> list[Comparison]:
-    """Each with the first. Better: more is found, or as much and higher up; by paired tests.
+    """Each with the first. Better: more is found, or as much, higher up and in no more text.
 
     McNemar's exact test on what is found and sign flips on the ranks, both times the number of
     comparisons (Bonferroni).
@@ -65,7 +66,8 @@ def _compare(present: Measured, one: Measured, tests: int) -> Comparison:
     ranks = min(1.0, tests * sign_flips(higher))
     found_more = finds < SIGNIFICANT and gained > lost
     ranked_higher = ranks < SIGNIFICANT and sum(higher) > 0 and gained >= lost
-    return Comparison(one, min(finds, ranks), found_more or ranked_higher)
+    brief = one.characters <= LONGER * present.characters  # longer passages rank higher by length
+    return Comparison(one, min(finds, ranks), found_more or (ranked_higher and brief))
 
 
 def choose(comparisons: Sequence[Comparison]) -> Comparison | None:

@@ -1,8 +1,18 @@
 """Shares, their intervals, and ratios of rounds."""
 
+import math
+
 import pytest
 
-from eval.stats import Share, Spread, paired_ratio
+from eval.stats import (
+    Share,
+    Spread,
+    cases_needed,
+    mcnemar,
+    mean_interval,
+    paired_ratio,
+    sign_flips,
+)
 
 
 def test_a_share_of_nothing_has_no_value_and_says_so() -> None:
@@ -47,3 +57,30 @@ def test_ratios_are_taken_within_each_round() -> None:
 def test_rounds_that_do_not_match_are_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
         paired_ratio([1.0], [1.0, 2.0])
+
+
+def test_mcnemar_is_the_exact_binomial_test_of_what_changed() -> None:
+    assert mcnemar(0, 0) == 1.0
+    assert mcnemar(5, 0) == pytest.approx(2 * 0.5**5)
+    assert mcnemar(1, 9) == mcnemar(9, 1) == pytest.approx(2 * 11 / 1024)
+    assert mcnemar(4, 4) == 1.0
+
+
+def test_sign_flips_tell_a_difference_from_chance() -> None:
+    assert sign_flips([]) == sign_flips([0.0, 0.0]) == 1.0
+    assert sign_flips([0.5] * 20) < 0.001
+    assert sign_flips([0.5, -0.5] * 10) > 0.9
+    assert sign_flips([1.0] * 4) == pytest.approx(2 / 16, abs=0.02)
+
+
+def test_a_smaller_difference_needs_more_cases() -> None:
+    # z 1.96 and .8416: ((1.96 sqrt(.2) + .8416 sqrt(.19)) / .1) squared
+    assert cases_needed(0.1) == 155
+    assert cases_needed(0.05) > 4 * cases_needed(0.1) / 2
+
+
+def test_a_mean_has_an_interval_from_two_values_on() -> None:
+    low, high = mean_interval([0.0, 1.0])
+    assert (low + high) / 2 == pytest.approx(0.5)
+    assert high - low == pytest.approx(2 * 1.959964 * math.sqrt(0.5 / 2))
+    assert mean_interval([0.3]) == (-math.inf, math.inf)

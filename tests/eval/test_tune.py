@@ -1,0 +1,227 @@
+"""Settings are proposed where the domain's own questions show a difference, and only there."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from adapters.release import EmbedderPin, Release
+from eval.lookup import Lookup
+from eval.tune import _show, examine
+from eval.tune_measure import Measured, modes, refinements
+from eval.tune_propose import calibrate, changes, choose, compare, too_few
+from eval.tune_write import toml_lines, write_settings
+from indexer.domain import Domain, EmbedderSettings, RetrievalSettings, load_domain
+from indexer.errors import BadInput
+from indexer.records import Demonstration
+from indexer.search.retriever import Retriever
+from indexer.store.snapshot import open_snapshot
+from tests.indexer.hash_embedder import HashEmbedder
+from tests.indexer.search.shelf import Shelf, document
+
+PRESENT = RetrievalSettings(passages=3)
+
+
+def _measured(found: Sequence[bool], name: str = "x", characters: float = 100) -> Measured:
+    ranks = tuple(float(one) for one in found)
+    return Measured(name, PRESENT, tuple(found), ranks, 1.0, characters)
+
+
+def test_what_finds_significantly_more_is_chosen() -> None:
+    present = _measured([True] * 10 + [False] * 20, "present")
+    same = _measured([True] * 10 + [False] * 20, "same")
+    more = _measured([True] * 30, "more")
+    most_words = replace(more, name="long", characters=900.0)
+    found = compare([present, same, most_words, more])
+    assert [one.better for one in found] == [False, True, True]
+    chosen = choose(found)
+    assert chosen is not None
+    assert chosen.measured.name == "more"
+    assert choose(compare([present, same])) is None
+
+
+def test_a_few_cases_more_prove_nothing() -> None:
+    present = _measured([True] * 26 + [False] * 4, "present")
+    better = _measured([True] * 30, "more")
+    assert choose(compare([present, better])) is None
+
+
+def test_what_finds_as_much_but_higher_up_is_better_and_lower_down_is_not() -> None:
+    present = replace(_measured([True] * 30, "present"), ranks=(0.5,) * 30)
+    higher = replace(_measured([True] * 30, "higher"), ranks=(1.0,) * 30)
+    assert [one.better for one in compare([present, higher])] == [True]
+    assert [one.better for one in compare([higher, present])] == [False]
+    longer = replace(higher, characters=300.0)
+    assert [one.better for one in compare([present, longer])] == [False]
+
+
+def test_too_few_cases_say_how_many_are_needed() -> None:
+    assert "19 cases are too few" in too_few(19)
+    assert "about 155" in too_few(3)
+    assert too_few(20) == ""
+
+
+def test_modes_and_refinements_change_one_thing_and_never_nothing() -> None:
+    assert [one.name for one in modes(PRESENT)] == ["lexical", "hybrid rrf", "hybrid minmax"]
+    tried = list(refinements(_measured([True], "lexical")))
+    assert all(one.settings != PRESENT for one in tried)
+    assert "lexical, passages 3" not in [one.name for one in tried]
+    assert changes(PRESENT, tried[0].settings) == {"diversity": 0.3}
+
+
+def test_a_threshold_that_tells_both_kinds_apart_is_proposed() -> None:
+    kept = [0.6 + n / 1000 for n in range(40)]
+    refused = [0.3 + n / 1000 for n in range(30)]
+    found = calibrate(kept, refused, 0.2)
+    assert found.better
+    assert 0.33 <= found.best.value <= 0.6
+    assert found.best.refused_answerable == (0, 40)
+    assert found.best.refused_unanswerable == (30, 30)
+    assert found.present.refused_unanswerable == (0, 30)
+
+
+def test_a_threshold_is_kept_where_no_other_tells_more() -> None:
+    kept = [0.5 + n / 1000 for n in range(20)]
+    refused = [0.5 + n / 1000 for n in range(20)]
+    assert not calibrate(kept, refused, 0.25).better
+    apart = calibrate([0.6] * 20, [0.1] * 20, 0.3)
+    assert not apart.better
+
+
+TOML = """# What answers.
+title = "Kitchen"  # for people
+
+[retrieval]
+passages = 5  # enough
+# min_passage_score = 0.3
+
+[answer]
+mode = "quote"
+"""
+
+
+def test_comments_and_order_stay_when_settings_are_written(tmp_path: Path) -> None:
+    file = tmp_path / "kitchen" / "domain.toml"
+    file.parent.mkdir()
+    file.write_text(TOML, encoding="utf-8")
+    write_settings(file, {"passages": 8, "mode": "hybrid", "min_passage_score": 0.41})
+    text = file.read_text(encoding="utf-8")
+    assert "passages = 8  # enough\n" in text
+    for line in ("# What answers.", "# min_passage_score = 0.3", 'title = "Kitchen"  # for people'):
+        assert line in text
+    found = load_domain(file)
+    assert (found.retrieval.mode, found.retrieval.min_passage_score) == ("hybrid", 0.41)
+    assert found.answer.mode == "quote"
+
+
+@pytest.mark.parametrize("text", ["", 'title = "x"\n', "retrieval = {passages = 2}\n"])
+def test_a_file_without_the_section_gets_it(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "kitchen" / "domain.toml"
+    file.parent.mkdir()
+    file.write_text(text, encoding="utf-8")
+    write_settings(file, {"neighbours": 1})
+    assert load_domain(file).retrieval.neighbours == 1
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
+    (tmp_path / "domain.toml").write_text("no = = toml", encoding="utf-8")
+    with pytest.raises(BadInput, match=r"domain\.toml cannot be changed"):
+        write_settings(tmp_path / "domain.toml", {"neighbours": 1})
+
+
+def test_the_lines_are_toml() -> None:
+    lines = toml_lines({"mode": "hybrid", "min_passage_score": 0.4})
+    assert lines == '[retrieval]\nmode = "hybrid"\nmin_passage_score = 0.4'
+
+
+NAMES = [f"part{n:02d}" for n in range(30)]
+
+
+@pytest.fixture
+def lookup(tmp_path: Path) -> Iterator[Lookup]:
+    """Each document says one thing of one part in many words: names decide, vectors do not."""
+    documents = [
+        document(f"{name}.md", [f"It is kept with care in a dry place, {name} (drawer {n})."])
+        for n, name in enumerate(NAMES)
+    ]
+    solved = [
+        Demonstration(
+            f"d{n}", f"Where is {name}?", f"Keep {name} with care in a dry place, drawer {n}."
+        )
+        for n, name in enumerate(NAMES[:25])
+    ]
+    solved.append(Demonstration("label", "Which?", "card_arrival"))
+    snapshot = open_snapshot(Shelf(documents, demonstrations=solved).write(tmp_path / "snapshot"))
+    settings = EmbedderSettings(name="hash")
+    release = Release(
+        number=3,
+        domain="kitchen",
+        snapshot="s",
+        adapter=None,
+        prompt_format="sentences",
+        mode="generate",
+        system="",
+        refusal="No.",
+        fallback="none",
+        max_tokens=9,
+        retrieval=RetrievalSettings(passages=2, min_passage_score=0.9),
+        embedder=EmbedderPin(settings=settings, fingerprint="hash/1"),
+        base=None,
+        parent=None,
+        created=datetime.now(UTC),
+    )
+    with closing(Retriever(snapshot)) as retriever:
+        yield Lookup(release, retriever, cast(Any, HashEmbedder()), None, None)
+
+
+def _domain(folder: Path, questions: str = "") -> Domain:
+    folder.mkdir()
+    (folder / "domain.toml").write_text("", encoding="utf-8")
+    if questions:
+        (folder / "questions.jsonl").write_text(questions, encoding="utf-8")
+    return load_domain(folder)
+
+
+def test_a_domain_is_measured_on_its_examples_and_told_what_is_better(
+    lookup: Lookup, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        f'{{"id": "q{n}", "question": "Who sells {name}, and where is it kept?", '
+        f'"document": "{name}.md", '
+        f'"sentence": "It is kept with care in a dry place, {name} (drawer {n})."}}\n'
+        for n, name in enumerate(NAMES)
+    ]
+    rows += [
+        f'{{"id": "u{n}", "question": "Why {n}?", "document": null, "sentence": null}}\n'
+        for n in range(12)
+    ]
+    tuning = examine(_domain(tmp_path / "kitchen", "".join(rows)), lookup)
+    assert len(tuning.cases.measured) == 55
+    assert len(tuning.cases.unanswerable) == 12
+    assert [case.text for case in tuning.cases.others] == ["Which?"]
+    by_name = {one.name: one for one in tuning.measured}
+    assert all(by_name["lexical"].found)
+    assert not all(by_name["present"].found)
+    assert tuning.changed["mode"] in ("lexical", "hybrid")
+    _show(tuning)
+    printed = capsys.readouterr().out
+    assert "present: dense" in printed
+    assert "better than the present ranking" in printed
+    assert "answerable refused" in printed
+
+
+def test_a_domain_with_few_questions_keeps_its_settings(lookup: Lookup, tmp_path: Path) -> None:
+    few = replace(lookup)
+    few.retriever.snapshot.read = lambda query, *values: (  # type: ignore[method-assign]
+        [("Where is part01?", "Keep part01 with care in a dry place, drawer 1.")]
+        if "FROM demonstrations" in query
+        else type(lookup.retriever.snapshot).read(lookup.retriever.snapshot, query, *values)
+    )
+    tuning = examine(_domain(tmp_path / "kitchen"), few)
+    assert tuning.changed == {}
+    assert "1 cases are too few" in tuning.reasons[0]
+    assert "keep min_passage_score" in tuning.reasons[1]
