@@ -21,6 +21,7 @@ _REMEDIES = {
     errno.EPERM: "Give this user write access to the store",
     errno.EROFS: "Put the store on a file system that can be written",
 }
+_LEAST_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def _from_os(path: Path, error: OSError) -> StoreError:
 
 def _from_sqlite(path: Path, error: sqlite3.Error) -> StoreError:
     reason = str(error)
-    if "full" in reason:
+    if "full" in reason or ("disk I/O" in reason and _is_full(path)):
         remedy = _REMEDIES[errno.ENOSPC]
     elif "locked" in reason or "busy" in reason:
         remedy = "Another process is writing it; wait until that has ended"
@@ -99,6 +100,15 @@ def _from_sqlite(path: Path, error: sqlite3.Error) -> StoreError:
     else:
         remedy = "Move the file away and index the domain again: it is rebuilt from the documents"
     return StoreError(f"Cannot use {path}: {reason}", remedy)
+
+
+def _is_full(path: Path) -> bool:
+    """SQLite cannot always tell: the memory it maps beside its log fails to grow without a word."""
+    try:
+        state = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return state.f_bavail * state.f_frsize < _LEAST_BYTES
 
 
 def write_atomically(path: Path, content: bytes) -> None:

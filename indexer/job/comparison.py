@@ -120,7 +120,7 @@ class Comparison:
         """A new file with the bytes of one that is gone; each of these is found once."""
         for path, file, size in self._catalog.rows(_CANDIDATES, NEW, READ, self._reader):
             digest = _digest(Path(os.fsdecode(file)))
-            rows = self._catalog.rows(_MOVED, size, digest, READ, self._reader, RENAMED)
+            rows = self._catalog.rows(_MOVED, size, digest, READ, self._reader)
             if rows:
                 query = "UPDATE found SET action = ?, note = ? WHERE path = ?"
                 self._catalog.scratch(query, RENAMED, rows[0][0], path)
@@ -149,7 +149,10 @@ def _digest(file: Path) -> str:
         return ""
 
 
-_GONE = "SELECT path FROM files WHERE path NOT IN (SELECT path FROM found)"
+_GONE = f"""
+SELECT path FROM files WHERE path NOT IN (SELECT path FROM found)
+    AND path NOT IN (SELECT note FROM found WHERE action = '{RENAMED}')
+"""
 _CANDIDATES = f"""
 SELECT path, file, size FROM found WHERE action = ? AND size > 0 AND size IN (
     SELECT size FROM files WHERE state = ? AND reader = ? AND path IN ({_GONE}))
@@ -157,6 +160,6 @@ ORDER BY path
 """
 _MOVED = f"""
 SELECT path FROM files WHERE size = ? AND sha256 = ? AND state = ? AND reader = ?
-    AND path IN ({_GONE}) AND path NOT IN (SELECT note FROM found WHERE action = ?)
+    AND path IN ({_GONE})
 ORDER BY path LIMIT 1
 """

@@ -98,9 +98,9 @@ class Intake:
 
     def _move(self, old: str, source: SourceFile) -> bool:
         """Give the documents of a renamed file their new path; False if they must be read anew."""
-        known = self._journal.entry(old)
-        taken = self._journal.documents(old)
+        known, taken = self._journal.entry(old), self._journal.documents(old)
         if known is None or not _depends_on_folder_only(old, source.path, taken):
+            self._journal.forget(old)
             return False
         moved = [Taken(_moved(t.document, old, source.path), t.masked) for t in taken]
         rejected = tuple(

@@ -46,7 +46,11 @@ _EXAMPLES = [("How big is the kettle?", "It holds 1.7 litres."), ("Is it loud?",
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A domain's folder with three documents and two demonstrations."""
-    home = tmp_path / "domains" / "kitchen"
+    return write_domain(tmp_path / "domains" / "kitchen")
+
+
+def write_domain(home: Path) -> Path:
+    """Three documents, two demonstrations and the TOML."""
     for name, text in _DOCUMENTS.items():
         file = home / "documents" / name
         file.parent.mkdir(parents=True, exist_ok=True)

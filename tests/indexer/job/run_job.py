@@ -1,49 +1,63 @@
 """Runs an index job in a process of its own, for tests that kill it or fill its disk.
 
-Arguments: the domain's folder, the store, the step at which to be killed (0: never; a step is a
-report or whatever is about to be done to a path in the store), and the largest file in bytes that
-may be written (0: any).
+Arguments: the domain's folder, the store, and options: `--lockstep` waits after each progress line
+for a line on stdin, so that whoever reads them decides where it stops; `--largest N` is the
+largest file in bytes that may be written.
 """
 
-import os
+import argparse
+import json
 import resource
-import signal
 import sys
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from indexer.domain import load_domain
 from indexer.errors import DslmError
-from indexer.job.run import IndexJob
+from indexer.job.run import IndexJob, Progress
 from indexer.settings import Paths
+from service.indexing import stopping
 from tests.indexer.hash_embedder import HashEmbedder
-
-_TOUCHES = ("open", "os.mkdir", "os.rename", "os.remove", "shutil.rmtree", "sqlite3.connect")
 
 
 def main() -> int:
-    folder, store, last_step, largest_file = sys.argv[1:]
-    steps = 0
-
-    def step() -> None:
-        nonlocal steps
-        steps += 1
-        if steps == int(last_step):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def touch(event: str, values: tuple[object, ...]) -> None:
-        if event in _TOUCHES and str(values[0]).startswith(store):
-            step()
-
-    sys.addaudithook(touch)
-    if int(largest_file):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (int(largest_file), resource.RLIM_INFINITY))
-    job = IndexJob(load_domain(Path(folder)), Paths(Path(store)), lambda _: step(), HashEmbedder())
-    try:
-        sys.stdout.write(job.run().snapshot)
-    except DslmError as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}")
-        return error.exit_code
+    options = _options()
+    if options.largest:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (options.largest, resource.RLIM_INFINITY))
+    domain, paths = load_domain(options.folder), Paths(options.store)
+    with stopping() as stopped:
+        job = IndexJob(domain, paths, _report(options.lockstep), HashEmbedder(), stopped=stopped)
+        try:
+            result = job.run()
+        except DslmError as error:
+            sys.stderr.write(f"{type(error).__name__}: {error}")
+            return error.exit_code
+    _say({"snapshot": result.snapshot, "embedded": result.embedded})
     return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--lockstep", action="store_true")
+    parser.add_argument("--largest", type=int, default=0)
+    return parser.parse_args()
+
+
+def _report(lockstep: bool) -> Callable[[Progress], None]:
+    def report(progress: Progress) -> None:
+        _say(asdict(progress))
+        if lockstep:
+            sys.stdin.readline()
+
+    return report
+
+
+def _say(event: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

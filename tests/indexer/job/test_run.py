@@ -1,7 +1,6 @@
 """A job does what is needed, once; however it ends, what was published stays as it was."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,28 +11,16 @@ from indexer.domain import Domain, load_domain
 from indexer.errors import BadInput, StoreError
 from indexer.job.run import IndexJob, IndexResult, Progress
 from indexer.settings import Paths, write_atomically
-from indexer.store.snapshot import check_snapshot, open_snapshot
+from indexer.store.snapshot import open_snapshot
 from tests.indexer.conftest import ROOT
 from tests.indexer.hash_embedder import HashEmbedder
+from tests.indexer.job.children import finish, start
 
 PHASES = "scan read split embed write vectors words verify publish tidy".split()
 
 
 def _run(folder: Path, paths: Paths, embedder: HashEmbedder | None = None) -> IndexResult:
     return IndexJob(load_domain(folder), paths, embedder=embedder or HashEmbedder()).run()
-
-
-def _child(
-    folder: Path, paths: Paths, last_step: int = 0, largest_file: int = 0
-) -> "subprocess.CompletedProcess[str]":
-    arguments = [str(folder), str(paths.root), str(last_step), str(largest_file)]
-    return subprocess.run(
-        [sys.executable, "-m", "tests.indexer.job.run_job", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def _published(paths: Paths, name: str = "kitchen") -> dict[str, bytes]:
@@ -174,30 +161,6 @@ def test_two_jobs_at_once_are_refused(folder: Path, paths: Paths) -> None:
     assert _run(folder, paths).reused == 6
 
 
-@pytest.mark.slow
-def test_a_job_killed_at_any_step_publishes_nothing_torn_and_can_be_resumed(
-    folder: Path, paths: Paths, tmp_path: Path
-) -> None:
-    _run(folder, paths)
-    write_atomically(paths.live("kitchen"), b"1")
-    before = _published(paths)
-    _edit(folder)
-    undisturbed = _run(folder, Paths(tmp_path / "undisturbed")).snapshot
-    code, steps = -9, 1
-    while code == -9:
-        steps += 3
-        copy = Paths(tmp_path / f"copy{steps}")
-        shutil.copytree(paths.root, copy.root)
-        code = _child(folder, copy, last_step=steps).returncode
-        after = _published(copy)
-        assert {name: after[name] for name in before} == before
-        for snapshot in copy.snapshots("kitchen").glob("[!.]*"):
-            check_snapshot(snapshot)
-        assert _run(folder, copy).snapshot == undisturbed
-        assert not list(copy.snapshots("kitchen").glob(".*"))
-    assert (code, steps > 20) == (0, True)
-
-
 @pytest.mark.parametrize("largest_file", [1, 600, 5_000, 9_000, 40_000])
 def test_a_full_disk_is_a_store_error_and_changes_nothing_published(
     folder: Path, paths: Paths, largest_file: int
@@ -208,9 +171,9 @@ def test_a_full_disk_is_a_store_error_and_changes_nothing_published(
     (folder / "documents" / "long.md").write_text(
         "# Long\n\n" + "".join(f"Sentence {n} is here.\n" for n in range(900)), encoding="utf-8"
     )
-    child = _child(folder, paths, largest_file=largest_file)
-    assert child.returncode == 3
-    assert child.stderr.startswith("StoreError: Cannot use ")
+    code, _, err = finish(start(folder, paths, "--largest", str(largest_file)))
+    assert code == 3
+    assert err.startswith("StoreError: Cannot use ")
     assert _published(paths) == before
     assert os.listdir(paths.snapshots("kitchen")) == [first.snapshot]
     assert _run(folder, paths).documents == 4
