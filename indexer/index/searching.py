@@ -23,6 +23,7 @@ _NOTHING = -1
 # Of so few rows each is looked at: cheaper than to probe as many lists as would hold the nearest.
 _FEW = 4096
 _SMALL_SHARE = 16
+_LEAST_FACTOR = 4.0
 
 
 def mask_of(count: int, allowed: Rows | None, excluded: Rows | None) -> NDArray[np.bool_] | None:
@@ -83,9 +84,18 @@ def _parameters(
     lists = faiss.SearchParametersIVF(nprobe=probes, sel=_selector(mark, mask))
     if mark.kind != IVF_RABITQ:
         return lists
-    # The factor was found for ten; fewer are refined from as many.
-    factor = mark.parameters[REFINE] * max(1.0, NEAREST / k)
-    return faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=lists)
+    return faiss.IndexRefineSearchParameters(
+        k_factor=_factor(float(mark.parameters[REFINE]), k), base_index_params=lists
+    )
+
+
+def _factor(found: float, k: int) -> float:
+    """How many times `k` are refined. It was found for ten; for fewer as many vectors suffice,
+    and for more the share that is worth it falls with the root (deploy/docs/indexes.md).
+    """
+    if k <= NEAREST:
+        return found * NEAREST / k
+    return max(min(found, _LEAST_FACTOR), found * math.sqrt(NEAREST / k))
 
 
 def _selector(mark: IndexMark, mask: NDArray[np.bool_] | None) -> faiss.IDSelector | None:
