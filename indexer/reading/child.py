@@ -1,6 +1,8 @@
 """A reading process as its owner sees it: started, given files, listened to, ended."""
 
+import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -10,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import indexer
+from indexer.reading.opening import Reading
 from indexer.reading.rules import Rules
 from indexer.reading.walk import SourceFile
-from indexer.reading.wire import Unpacker, packed, rules_message, source_message
+from indexer.reading.wire import Unpacker, packed, rules_message, source_message, to_reading
 
 _ROOT = Path(indexer.__file__).resolve().parent.parent
 _PIECE = 1024 * 1024
 _LAST_WORDS = 4000
+_FAREWELL = 10.0  # seconds for the kernel to take back what a process had
 
 
 @dataclass(slots=True, eq=False)
@@ -26,7 +30,7 @@ class Job:
     source: SourceFile
     sha256: str = ""
     attempts: int = 0
-    answer: dict[str, Any] | None = None
+    reading: Reading | None = None
     given: bool = False
 
 
@@ -56,46 +60,47 @@ class Child:
         self._send(source_message(job.source))
 
     def hear(self) -> list[Job] | None:
-        """The jobs that are now answered; None when the process has ended."""
+        """The jobs that are now answered; None when the process has ended, or talks nonsense."""
         piece = os.read(self.fileno(), _PIECE)
-        if not piece:
-            return None
-        self.silent = 0.0
         answered: list[Job] = []
-        for message in self._unpacker.messages(piece):
-            if "ready" in message:
-                self.ready = True
-            elif "begun" in message:
-                self.jobs[0].sha256 = message["begun"]
-            else:
-                job = self.jobs.popleft()
-                job.answer = message
-                answered.append(job)
-        return answered
+        try:
+            for message in self._unpacker.messages(piece):
+                answered.extend(self._take(message))
+        except (ValueError, LookupError, TypeError):
+            return None
+        return answered if piece else None
+
+    def _take(self, message: dict[str, Any]) -> list[Job]:
+        if "ready" in message:
+            self.ready = True
+        elif "begun" in message:
+            self.jobs[0].sha256 = message["begun"]
+        else:
+            self.jobs[0].reading = to_reading(self.jobs[0].source, message)
+            return [self.jobs.popleft()]
+        return []
 
     def end(self) -> tuple[int, str]:
         """The exit code (a signal's negative number) and what it said at last."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=_FAREWELL if self._left() else 0)
         self._process.kill()
         code = self._process.wait()
         words = os.pread(self._words, _LAST_WORDS, 0).decode(errors="replace")
         self.close()
         return code, words
 
-    def ended(self) -> tuple[int, str]:
-        """As `end`, of a process that has closed its side and is about to be gone."""
-        try:
-            self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            pass
-        return self.end()
+    def _left(self) -> bool:
+        """It has closed its side: it is about to be gone, by itself or by a signal."""
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN)
+        return any(event & select.POLLHUP for _, event in poll.poll(0))
 
     def close(self) -> None:
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 stream.close()
-            except BrokenPipeError:
-                pass
         if self._words >= 0:
             os.close(self._words)
             self._words = -1
@@ -103,11 +108,8 @@ class Child:
     def _send(self, message: dict[str, Any]) -> None:
         """A process that is gone is noticed when it is listened to."""
         assert self._process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(packed(message))
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass
 
 
 def _start(words: int) -> "subprocess.Popen[bytes]":

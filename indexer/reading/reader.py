@@ -8,6 +8,7 @@ import hashlib
 import os
 import select
 import signal
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
@@ -20,7 +21,6 @@ from indexer.reading.child import Child, Job, reason_of
 from indexer.reading.opening import Reading
 from indexer.reading.rules import MIB, rules_of
 from indexer.reading.walk import SourceFile
-from indexer.reading.wire import to_reading
 from indexer.records import Rejected
 
 __all__ = ["READER_VERSION", "ReaderPool", "Reading", "reader_identity"]
@@ -100,11 +100,11 @@ class ReaderPool:
         window = _Window(iter(files))
         try:
             while job := window.first():
-                while job.answer is None:
+                while job.reading is None:
                     self._give(window)
                     self._listen(window)
                 window.jobs.popleft()
-                yield to_reading(job.source, job.answer)
+                yield job.reading
         finally:
             self._forget()
 
@@ -126,14 +126,15 @@ class ReaderPool:
 
     def _listen(self, window: "_Window") -> None:
         busy = [child for child in self._children if child.jobs]
-        heard, _, _ = select.select(busy, [], [], _TICK)
-        for child in heard:
-            if child.hear() is None:
+        started = time.monotonic()
+        heard = _ready(busy)
+        waited = time.monotonic() - started
+        for child in busy:
+            child.silent = 0.0 if child in heard else child.silent + waited
+            if child in heard and child.hear() is None:
                 self._children.remove(child)
-                self._bury(child, *child.ended(), window)
-        for child in [child for child in busy if child not in heard]:
-            child.silent += _TICK if not heard else 0.0
-            if child.silent > self._rules.limits.seconds + _GRACE:
+                self._bury(child, *child.end(), window)
+            elif child.silent > self._rules.limits.seconds + _GRACE:
                 self._children.remove(child)
                 child.end()
                 self._bury(child, -signal.SIGALRM, "", window)
@@ -151,17 +152,20 @@ class ReaderPool:
             first = child.jobs[0]
             first.attempts += 1
             if code == -signal.SIGALRM or first.attempts >= _ATTEMPTS:
-                first.answer = _refusal(first, reason_of(code, words, self._rules))
+                first.reading = _refusal(first, reason_of(code, words, self._rules))
 
 
-def _refusal(job: Job, reason: str) -> dict[str, object]:
-    return {
-        "sha256": job.sha256,
-        "documents": [],
-        "rejected": [[Rejected(job.source.path, reason).path, reason]],
-        "seconds": 0.0,
-        "memory": 0,
-    }
+def _ready(children: list[Child]) -> list[Child]:
+    """Those that have something to say; none after a while. Any number of open files is fine."""
+    poll = select.poll()
+    for child in children:
+        poll.register(child.fileno(), select.POLLIN)
+    ready = {descriptor for descriptor, _ in poll.poll(_TICK * 1000)}
+    return [child for child in children if child.fileno() in ready]
+
+
+def _refusal(job: Job, reason: str) -> Reading:
+    return Reading(job.source, job.sha256, [], [Rejected(job.source.path, reason)])
 
 
 class _Window:
@@ -182,4 +186,4 @@ class _Window:
         return self.jobs[0] if self.jobs else None
 
     def waiting(self) -> Iterator[Job]:
-        return (job for job in self.jobs if not job.given and job.answer is None)
+        return (job for job in self.jobs if not job.given and job.reading is None)

@@ -106,6 +106,10 @@ def _document_message(document: Document) -> dict[str, Any]:
 
 
 def to_reading(source: SourceFile, message: dict[str, Any]) -> Reading:
+    """ValueError or the like: what was said is no reading, or one of another file."""
+    for path in (one["path"] for one in message["documents"]):
+        if path != source.path and not path.startswith(f"{source.path}/"):
+            raise ValueError(f"{path!r} is no part of {source.path!r}")
     documents = [
         Document(
             **{

@@ -14,9 +14,13 @@ import pytest
 
 from indexer.domain import Domain, load_domain
 from indexer.errors import BadInput
+from indexer.reading.child import Child, Job
+from indexer.reading.opening import read_source
 from indexer.reading.reader import ReaderPool, Reading, reader_identity
+from indexer.reading.rules import rules_of
 from indexer.reading.sources import read_documents, scan
 from indexer.reading.walk import SourceFile
+from indexer.reading.wire import packed, reading_message, to_reading
 from indexer.records import Document
 from tests.indexer.reading.files import docx, pdf
 
@@ -222,3 +226,32 @@ def test_a_reader_whose_starter_is_gone_ends_at_once() -> None:
         check=True,
     )
     assert done.stdout == b""
+
+
+def test_a_reader_speaks_only_of_the_file_it_was_given(domain: Domain) -> None:
+    source = _files(domain)[0]
+    reading = read_source(source, rules_of(domain))
+    message = reading_message(reading)
+    assert to_reading(source, message) == reading
+    for path in ("other.md", "../kettle.md", source.path + "2"):
+        message["documents"][0]["path"] = path
+        with pytest.raises(ValueError, match="no part of"):
+            to_reading(source, message)
+    message["documents"][0]["path"] = f"{source.path}/part"
+    assert to_reading(source, message).documents[0].path == f"{source.path}/part"
+
+
+@pytest.mark.parametrize("said", [b"nonsense" * 4, packed({"odd": 1})])
+def test_a_reader_that_talks_nonsense_is_heard_no_more(domain: Domain, said: bytes) -> None:
+    child = Child(rules_of(domain))
+    try:
+        while not child.ready:
+            assert child.hear() == []
+        child._unpacker.waiting += said
+        child.give(Job(_files(domain)[0]))
+        heard: list[Job] | None = []
+        while heard == []:
+            heard = child.hear()
+        assert heard is None
+    finally:
+        child.end()
