@@ -6,10 +6,13 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from indexer.errors import BadInput
 from service.settings import ServiceSettings
 
 BASE_NAME = "base"
 LAUNCHER = Path(__file__).with_name("launch.py")
+# What nobody else may say, not even shortened as argparse allows.
+OURS = ("--host", "--port", "--uds", "--model", "--served-model-name")
 # Ranks that vLLM compiles for (`--max-lora-rank` takes nothing else).
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
@@ -39,6 +42,8 @@ def engine_command(settings: ServiceSettings, port: int) -> list[str]:
         arguments["--max-model-len"] = str(settings.max_model_len)
     if not is_cpu_build():
         arguments["--gpu-memory-utilization"] = str(settings.gpu_memory)
+    more = shlex.split(settings.engine_arguments)
+    _check(more)
     flags = ["--enable-lora", "--disable-uvicorn-access-log"]
     flags += ["--enforce-eager"] if is_cpu_build() else []
     return [
@@ -47,8 +52,19 @@ def engine_command(settings: ServiceSettings, port: int) -> list[str]:
         str(LAUNCHER),
         *(part for pair in arguments.items() for part in pair),
         *flags,
-        *shlex.split(settings.engine_arguments),
+        *more,
     ]
+
+
+def _check(more: list[str]) -> None:
+    """BadInput if the engine would listen elsewhere, or be called by another name."""
+    for argument in more:
+        name = argument.partition("=")[0].replace("_", "-")
+        if len(name) > 3 and any(ours.startswith(name) for ours in OURS):
+            raise BadInput(
+                f"DSLM_ENGINE_ARGUMENTS may not hold {argument}",
+                "The engine listens on loopback only, for this service alone",
+            )
 
 
 def engine_environment(settings: ServiceSettings) -> dict[str, str]:

@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 BASE = "base"
 LOGPROB = {"token": "x", "logprob": -0.5, "bytes": [120]}
@@ -28,13 +29,13 @@ class FakeEngine:
         self.adapters: dict[str, str] = {}
         self.calls: list[str] = []
         self.asked: list[dict[str, Any]] = []
-        self.paths: list[str] = []
+        self.heard: list[str] = []
         self.running = 0
         self.most_running = 0
         self.ill = False
         self.says = ""
         self.pause = 0.02
-        self.app = Starlette(
+        self._app = Starlette(
             routes=[
                 Route("/health", self.health),
                 Route("/v1/models", self.models),
@@ -44,6 +45,12 @@ class FakeEngine:
                 Route("/v1/completions", self.complete, methods=["POST"]),
             ]
         )
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Notes whatever is asked, but for the supervisor's probes."""
+        if scope["type"] == "http" and scope["path"] not in ("/health", "/v1/models"):
+            self.heard.append(scope["path"])
+        await self._app(scope, receive, send)
 
     async def health(self, _: Request) -> Response:
         return Response(status_code=503 if self.ill else 200)
@@ -73,7 +80,7 @@ class FakeEngine:
 
     async def chat(self, request: Request) -> Response:
         body = await request.json()
-        self._note(request, body)
+        self.asked.append(body)
         if body["model"] not in {BASE, *self.adapters}:
             return _refusal(404, f"The model `{body['model']}` does not exist.", "model")
         said = self.says or f"{body['model']}: {body['messages'][-1]['content']}"
@@ -83,7 +90,10 @@ class FakeEngine:
         if body.get("stream"):
             return StreamingResponse(self._stream(body, words), media_type="text/event-stream")
         with self._at_work():
-            await asyncio.sleep(self.pause * len(words) if "slow" in words else 0)
+            for _ in words if "slow" in words else ():
+                if await request.is_disconnected():
+                    return Response(status_code=499)
+                await asyncio.sleep(self.pause)
         choices = [self._choice(body, index, words) for index in range(body.get("n") or 1)]
         head = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "service_tier": None}
         usage = {"prompt_tokens": 1, "completion_tokens": len(words), "total_tokens": 1}
@@ -91,7 +101,7 @@ class FakeEngine:
 
     async def complete(self, request: Request) -> Response:
         body = await request.json()
-        self._note(request, body)
+        self.asked.append(body)
         if body["model"] not in {BASE, *self.adapters}:
             return _refusal(404, f"The model `{body['model']}` does not exist.", "model")
         prompts = body["prompt"] if isinstance(body["prompt"], list) else [body["prompt"]]
@@ -106,10 +116,6 @@ class FakeEngine:
         usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
         more = {"service_tier": None, "kv_transfer_params": None}
         return JSONResponse({**head, "choices": choices, "usage": usage, **more})
-
-    def _note(self, request: Request, body: dict[str, Any]) -> None:
-        self.asked.append(body)
-        self.paths.append(request.url.path)
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:
@@ -207,7 +213,8 @@ def _refusal(status: int, message: str, param: str | None = None) -> Response:
 @contextmanager
 def serving(app: Any, **more: Any) -> Iterator[str]:
     """Serve an ASGI app on a thread for the block; its address. `more`: settings of uvicorn."""
-    config = uvicorn.Config(app, port=0, log_level="critical", lifespan="auto", **more)
+    more = {"port": 0, "log_level": "critical", "interface": "asgi3", **more}
+    config = uvicorn.Config(app, **more)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

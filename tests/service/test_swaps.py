@@ -1,28 +1,18 @@
-"""Swaps, cancelled answers and a killed engine, on real vLLM."""
+"""Swaps and a killed engine, on real vLLM; what is promised stands in `tests/promises`."""
 
 import itertools
-import json
 import signal
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.live import LiveService
+from tests.service.swapping import LONG, read, registered, set_adapter
 
 pytestmark = pytest.mark.vllm
-LONG: dict[str, Any] = {
-    "model": "support",
-    "messages": [{"role": "user", "content": "How do I clean the machine?"}],
-    "dslm": {"passages": False, "demonstrations": False},
-    "max_tokens": 400,
-    "ignore_eos": True,
-    "temperature": 0,
-    "seed": 1,
-}
 ANSWERED = "How long should I soak a new filter cartridge before fitting it?"
 
 
@@ -32,46 +22,6 @@ def first_version(live: LiveService) -> Iterator[None]:
     set_adapter(live, "support-style@1")
     yield
     set_adapter(live, "support-style@1")
-
-
-def set_adapter(live: LiveService, reference: str | None) -> dict[str, Any]:
-    response = httpx.put(
-        f"{live.url}/v1/domains/support/adapter", json={"adapter": reference}, timeout=60
-    )
-    response.raise_for_status()
-    release: dict[str, Any] = response.json()
-    return release
-
-
-def read(live: LiveService, body: dict[str, Any], after: int = 0, then: Any = None) -> str:
-    """The stream's text, ids and dates apart; `then` is called after so many lines."""
-    lines = []
-    with httpx.stream(
-        "POST", f"{live.url}/v1/chat/completions", json={**body, "stream": True}, timeout=120
-    ) as response:
-        for number, line in enumerate(response.iter_lines()):
-            lines.append(line)
-            if then and number == after:
-                then()
-    return "\n".join(lines)
-
-
-def content(streamed: str) -> str:
-    """The text of all chunks; where one ends vLLM decides by what else is running."""
-    lines = [line[6:] for line in streamed.splitlines() if line.startswith("data: {")]
-    choices = [choice for line in lines for choice in json.loads(line)["choices"]]
-    return "".join(choice["delta"].get("content") or "" for choice in choices)
-
-
-@pytest.mark.usefixtures("first_version")
-def test_old_stream_keeps_its_adapter_across_a_swap(live: LiveService) -> None:
-    undisturbed = read(live, LONG)
-    during = read(live, LONG, after=30, then=lambda: set_adapter(live, "support-style@2"))
-    assert content(during) == content(undisturbed)
-    assert len(content(during)) > 100
-    assert during.endswith("data: [DONE]\n")
-    assert '"adapter":"support-style@1"' in during
-    assert live.chat("support", ANSWERED).json()["dslm"]["adapter"] == "support-style@2"
 
 
 @pytest.mark.usefixtures("first_version")
@@ -91,25 +41,6 @@ def test_a_swap_to_an_unknown_adapter_changes_nothing(live: LiveService) -> None
     assert response.status_code == 404
     assert "nobody" in response.json()["error"]["message"]
     assert httpx.get(f"{live.url}/v1/domains/support").json() == before
-
-
-def leave_a_stream(live: LiveService) -> None:
-    body = {**LONG, "stream": True}
-    with httpx.stream("POST", f"{live.url}/v1/chat/completions", json=body) as response:
-        next(response.iter_lines())
-
-
-def leave_before_the_answer(live: LiveService) -> None:
-    with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{live.url}/v1/chat/completions", json=LONG, timeout=0.5)
-
-
-@pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_leaves_frees_the_engine(live: LiveService, stream: bool) -> None:
-    leave = leave_a_stream if stream else leave_before_the_answer
-    leave(live)
-    live.wait_for(lambda: live.engine_metric("vllm:num_requests_running") == 0, 3)
-    live.wait_for(lambda: "dslm_in_flight 0.0" in httpx.get(f"{live.url}/metrics").text, 3)
 
 
 def test_a_job_indexes_in_a_child_and_tells_its_progress(live: LiveService) -> None:
@@ -173,9 +104,3 @@ def test_answers_during_a_dozen_swaps_are_never_mixed_nor_lost(live: LiveService
     for answer in answers:
         said = answer["choices"][0]["message"]["content"]
         assert said == wanted[answer["dslm"]["adapter"]]
-
-
-def registered(live: LiveService, prefix: str) -> list[str]:
-    """Names below which the engine knows this adapter's versions, reload counts apart."""
-    cards = httpx.get(f"{live.engine_url}/v1/models").json()["data"]
-    return sorted({Path(c["id"]).name.split(".")[0] for c in cards if c["id"].startswith(prefix)})
