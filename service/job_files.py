@@ -19,6 +19,7 @@ class JobFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._writing = asyncio.Lock()
 
     async def read_all(self) -> list[Job]:
         """The oldest first; what cannot be read is left out and said."""
@@ -26,8 +27,9 @@ class JobFiles:
 
     async def save(self, job: Job) -> None:
         """StoreError if it cannot be written."""
-        content = job.model_dump_json(indent=1).encode()
-        await asyncio.to_thread(write_atomically, self._folder / f"{job.id}.json", content)
+        async with self._writing:  # one after the other: the last to be asked is what stays
+            content = job.model_dump_json(indent=1).encode()
+            await asyncio.to_thread(write_atomically, self._folder / f"{job.id}.json", content)
 
     async def keep(self, job: Job) -> None:
         """Save it if possible: work must not fail because what is said of it cannot be written."""

@@ -147,9 +147,9 @@ class Jobs:
             while not self._closing:
                 changed, version = self._changed, self._versions[job.id]
                 if version != seen:
-                    seen = version
+                    seen, over = version, job.has_ended  # it may end while the taker works
                     yield job
-                    if job.has_ended:
+                    if over:
                         return
                     continue
                 try:

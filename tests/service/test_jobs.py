@@ -258,6 +258,15 @@ async def test_watchers_see_the_present_state_first_and_the_end_last(case: Case)
     assert late == ["succeeded"]
 
 
+async def test_who_is_slow_to_take_the_news_still_hears_the_end(case: Case) -> None:
+    async with case.jobs(GOOD) as jobs:
+        job = await jobs.start("support")
+        heard = jobs.watch(job.id, 5)
+        assert await anext(heard) is job
+        await ended(jobs, job)
+        assert [one.status async for one in heard if one] == ["succeeded"]
+
+
 async def test_a_watcher_hears_that_nothing_happens_and_is_let_go_at_the_stop(case: Case) -> None:
     async with case.jobs(DEAF, stop=0.3) as jobs:
         job = await jobs.start("support")
