@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 
 from indexer.domain import EmbedderSettings
-from indexer.embedding.weights import identity, library_versions
+from indexer.embedding.weights import identity
 from indexer.job.runner import TextEmbedder
 from indexer.store.catalog import Catalog
 from indexer.store.manifest import EmbedderMark, Probe
@@ -75,14 +75,14 @@ def _mark(settings: EmbedderSettings, embedder: TextEmbedder) -> EmbedderMark:
         fingerprint=embedder.fingerprint,
         space=embedder.space,
         dimension=embedder.dimension,
-        revision=settings.revision or "",
+        revision=embedder.revision,
         pooling=embedder.pooling,
         query_prefix=embedder.query_prefix,
         passage_prefix=embedder.passage_prefix,
         max_tokens=embedder.max_tokens,
-        libraries=library_versions(),
+        libraries=embedder.libraries,
         probes=tuple(
             Probe(text=text, vector=tuple(float(x) for x in vector))
-            for text, vector in getattr(embedder, "probes", list)()
+            for text, vector in embedder.probes()
         ),
     )

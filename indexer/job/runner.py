@@ -38,12 +38,16 @@ class TextEmbedder(Protocol):
     pooling: str
     query_prefix: str
     passage_prefix: str
+    revision: str
+    libraries: dict[str, str]
 
     def count_tokens(self, text: str) -> int: ...
 
     def stream(
         self, texts: Sequence[str], role: Literal["passage", "question", "query"]
     ) -> Iterator[tuple[list[int], Vectors]]: ...
+
+    def probes(self) -> list[tuple[str, Vectors]]: ...
 
 
 class Runner(Protocol):

@@ -21,9 +21,11 @@ class HashEmbedder:
     pooling = "words"
     query_prefix = ""
     passage_prefix = ""
+    revision = ""
 
     def __init__(self, fingerprint: str = "hash/1") -> None:
         self.fingerprint = fingerprint
+        self.libraries = {"tokenizers": "1"}
         self.embedded = 0
 
     def count_tokens(self, text: str) -> int:
