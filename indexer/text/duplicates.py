@@ -16,6 +16,7 @@ from indexer.domain import DuplicateSettings
 from indexer.settings import store_errors
 from indexer.text.sketches import (
     SKETCH_VERSION,
+    Sketcher,
     alike,
     band_keys,
     equal_key,
@@ -45,14 +46,15 @@ class Duplicates:
       obligations (a list for English).
     So a row of a table or a clause that differs in a number is never a copy of another.
 
-    The answer depends on the texts and their order only. Memory is 32 to 56 bytes a text; its
-    sketch lies in an unlinked file in `folder` and is read again for likely copies only, of which
-    a text is compared with 256 at most. StoreError where that file cannot be written.
+    The answer depends on the texts and their order only. Memory is 32 to 56 bytes a text, and up to
+    30 MB for words; a text's sketch lies in an unlinked file in `folder` and is read again for
+    likely copies only, of which there are 256 at most. StoreError where it cannot be written.
     """
 
     def __init__(self, settings: DuplicateSettings, folder: Path | None = None) -> None:
         self._drop, self._near = settings.drop, settings.near
         self._folder = folder or Path(tempfile.gettempdir())
+        self._sketcher = Sketcher()
         self._seen = _Table()
         self._ends = array("Q", [0])
         self._flushed = 0
@@ -76,7 +78,7 @@ class Duplicates:
 
     def original(self, text: str) -> int | None:
         """The row of an earlier text that this is alike, or None: then it gets the next row."""
-        return self.original_of(sketch(text))
+        return self.original_of(self._sketcher(text))
 
     def original_of(self, sketched: bytes) -> int | None:
         """As `original`, from a sketch that was kept."""

@@ -7,6 +7,7 @@ import hashlib
 import re
 import zlib
 from array import array
+from typing import NamedTuple
 
 # Part of what decides which chunks a snapshot holds: raise it when a sketch or the rule changes.
 SKETCH_VERSION = "1"
@@ -18,6 +19,7 @@ _SEED = 7
 _MISSED = 1e-3
 _DIGEST = 16
 _HEAD = 2 * _DIGEST
+_REMEMBERED = 100_000
 
 _WORD = re.compile(r"\w+")
 _EDGE = "\"'“”‘’«»()[]{},.;:!?…•*_`"  # noqa: RUF001
@@ -32,17 +34,53 @@ _TELLING = frozenset(
 )
 
 
-def sketch(text: str) -> bytes:
-    """All that counts of a text, 32 bytes and 4 for each word: two digests and the words' numbers.
+class _Word(NamedTuple):
+    """What a word between blanks comes to: a number for each run of letters or digits in it, the
+    word without the punctuation around it, whether it holds a number and whether it tells."""
 
-    The digests are of the text and of its telling words; a short text has the first only.
-    """
-    digest = _digest(" ".join(text.split()))
-    words = _WORD.findall(text.casefold())
-    if len(words) < _SHORT:
-        return digest
-    numbers = array("I", [zlib.crc32(word.encode()) for word in words])
-    return digest + _digest("\0".join(telling_words(text))) + numbers.tobytes()
+    numbers: bytes
+    bare: str
+    is_number: bool
+    tells: bool
+
+
+class _Words(dict[str, _Word]):
+    """Of the words met so far; beyond number it begins anew."""
+
+    def __missing__(self, piece: str) -> _Word:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        runs = _WORD.findall(piece.casefold())
+        numbers = array("I", [zlib.crc32(run.encode()) for run in runs])
+        bare, is_number = _bare(piece)
+        found = _Word(numbers.tobytes(), bare, is_number, is_number or _tells(bare))
+        self[piece] = found
+        return found
+
+
+class Sketcher:
+    """Makes sketches; remembers words, for most stand in many texts."""
+
+    def __init__(self) -> None:
+        self._words = _Words()
+
+    def __call__(self, text: str) -> bytes:
+        """All that counts of a text, 32 bytes and 4 for each word: two digests and the words.
+
+        The digests are of the text and of its telling words; a short text has the first only.
+        """
+        pieces, known = text.split(), self._words
+        digest = _digest(" ".join(pieces))
+        words = [known[piece] for piece in pieces]
+        numbers = b"".join([word.numbers for word in words])
+        if len(numbers) < 4 * _SHORT:
+            return digest
+        return digest + _digest("\0".join(_telling(words))) + numbers
+
+
+def sketch(text: str) -> bytes:
+    """Of a single text."""
+    return Sketcher()(text)
 
 
 def equal_key(sketched: bytes) -> int:
@@ -92,21 +130,14 @@ def alike(one: bytes, other: bytes, near: float) -> bool:
     return len(mine & its) >= near * len(mine | its)
 
 
-def telling_words(text: str) -> list[str]:
+def _telling(found: list[_Word]) -> list[str]:
     """The words of a text that make it another statement where they differ, in order."""
-    words: list[str] = []
-    numeric = [False]
-    for word in text.split():
-        bare, is_number = _bare(word)
-        if bare:
-            words.append(bare)
-            numeric.append(is_number)
-    numeric.append(False)
-    return [
-        word
-        for i, word in enumerate(words)
-        if numeric[i] or numeric[i + 1] or numeric[i + 2] or _tells(word)
-    ]
+    words = [word for word in found if word.bare]
+    numbers = [i for i, word in enumerate(words) if word.is_number]
+    if not numbers:
+        return [word.bare for word in words if word.tells]
+    beside = {place for i in numbers for place in (i - 1, i + 1)}
+    return [word.bare for i, word in enumerate(words) if word.tells or i in beside]
 
 
 def _tells(word: str) -> bool:
