@@ -1,6 +1,5 @@
 """What the loaders make of real files: their text beside the expected one, or a named reason."""
 
-import html
 import importlib.util
 import json
 import re
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from eval.likeness import in_common, words
 from eval.report import Grid, show
 from indexer.domain import Domain
 from indexer.errors import BadInput
@@ -174,26 +174,6 @@ def _parted(cell: str) -> tuple[str, str, str]:
 
 def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else 1.0
-
-
-def words(text: str) -> list[str]:
-    """In lower case, without what Markdown and HTML are marked up with."""
-    text = re.sub(r"<!--.*?-->", " ", html.unescape(text), flags=re.DOTALL)
-    text = re.sub(r"\]\([^)\s]*\)|</?[a-zA-Z][^>]*>", " ", text)
-    return re.findall(r"[^\W_]+", text.lower())
-
-
-def in_common(one: list[str], other: list[str]) -> int:
-    """Length of the longest common subsequence, by bits (Hyyrö 2004)."""
-    places: dict[str, int] = {}
-    for place, word in enumerate(one):
-        places[word] = places.get(word, 0) | 1 << place
-    full = (1 << len(one)) - 1
-    row = full
-    for word in other:
-        match = row & places.get(word, 0)
-        row = (row + match | row - match) & full
-    return len(one) - row.bit_count()
 
 
 def _compared(extract: Extractor, file: Path, wanted: list[str]) -> float:

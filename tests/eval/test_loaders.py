@@ -8,7 +8,8 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.loaders import Outcome, file_grid, in_common, kind_grid, loaders, measure, words
+from eval.likeness import in_common, words
+from eval.loaders import Outcome, file_grid, kind_grid, loaders, measure
 from indexer.errors import BadInput
 
 _REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
