@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from eval.questions import FILE_NAME, read_questions
-from indexer.domain import Domain
+from indexer.domain import Domain, RetrievalSettings
 
 if TYPE_CHECKING:
     from indexer.index.lexical_words import Stems
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 _COVERED = 0.7  # of the answer's words, in one sentence
 _FEWEST = 3  # words that an answer must have
-_LOOKED_AT = 10  # passages
+_BY_WORDS = RetrievalSettings(mode="lexical", passages=10, min_passage_score=-1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +95,9 @@ def _quotes(retriever: "Retriever", wanted: set[str], answer: str, stems: "Stems
 
 
 def _sentences(retriever: "Retriever", answer: str) -> Sequence[str]:
-    from indexer.search.reading import read_pieces
+    """Of the passages that share most words with the answer."""
+    from indexer.search.ranking import Question
 
-    _, rows = retriever.snapshot.lexical.search(answer, _LOOKED_AT)
-    pieces = read_pieces(retriever.snapshot, rows.tolist(), 0)
-    return [
-        piece.own_text[span.start - piece.start : span.end - piece.start]
-        for piece in pieces.values()
-        for span in piece.sentences
-    ]
+    nowhere = np.zeros(retriever.snapshot.passages.dimension, dtype=np.float32)
+    hits = retriever.search(Question(answer, nowhere), _BY_WORDS)
+    return [text for hit in hits for text in hit.passage.sentence_texts()]

@@ -12,7 +12,7 @@ from indexer.search.demonstrations import choose_demonstrations
 from indexer.search.eligible import Eligibility
 from indexer.search.filters import Filter
 from indexer.search.ranking import Candidate, Question, candidates, choose, reordered
-from indexer.search.reading import Found, Piece, read_passages, read_pieces
+from indexer.search.reading import Found, Piece, Reader
 from indexer.search.rerank import Scorer
 from indexer.store.snapshot import Snapshot
 
@@ -45,6 +45,7 @@ class Retriever:
     ) -> None:
         self.snapshot = snapshot
         self._eligibility = Eligibility(snapshot, hidden)
+        self._reader = Reader(snapshot)
 
     def search(
         self,
@@ -65,13 +66,12 @@ class Retriever:
         pieces: dict[int, Piece] = {}
         if settings.rerank and scorer and found:
             pieces = self._read(found, settings)
-            found = reordered(found, scorer(question.text, _shown_texts(found, pieces)))
+            found = reordered(found, scorer(question.text, self._told_of(found, pieces)))
         chosen = choose(self.snapshot, found, settings)
         if not chosen:
             return []
         told = {one.row: one for one in chosen}
-        passages = read_passages(
-            self.snapshot,
+        passages = self._reader.passages(
             [Found(one.row, one.cosine) for one in chosen],
             pieces or self._read(chosen, settings),
             settings.neighbours,
@@ -103,14 +103,13 @@ class Retriever:
         self.snapshot.close()
 
     def _read(self, found: Sequence[Candidate], settings: RetrievalSettings) -> dict[int, Piece]:
-        return read_pieces(self.snapshot, [one.row for one in found], settings.neighbours)
+        return self._reader.pieces([one.row for one in found], settings.neighbours)
 
-
-def _shown_texts(found: Sequence[Candidate], pieces: Mapping[int, Piece]) -> list[str]:
-    """What a cross-encoder reads of each: its title and headings, then its text."""
-    texts = []
-    for one in found:
-        piece = pieces[one.row]
-        context = " > ".join(filter(None, [piece.title, *piece.headings]))
-        texts.append(f"{context}\n{piece.own_text}")
-    return texts
+    def _told_of(self, found: Sequence[Candidate], pieces: Mapping[int, Piece]) -> list[str]:
+        """What a cross-encoder reads of each: its title and headings, then its text."""
+        asked = [pieces[one.row] for one in found]
+        texts = self._reader.texts([(piece.number, piece.start, piece.end) for piece in asked])
+        return [
+            " > ".join(filter(None, [piece.title, *piece.headings])) + f"\n{text}"
+            for piece, text in zip(asked, texts, strict=True)
+        ]

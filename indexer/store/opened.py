@@ -1,7 +1,9 @@
 """An opened snapshot: indexes that are searched, records that are read as they are asked for."""
 
+import contextlib
 import sqlite3
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from indexer.index.lexical import LexicalIndex
@@ -12,6 +14,8 @@ from indexer.store.draft import DEMONSTRATIONS, LEXICAL, PASSAGES, RECORDS
 from indexer.store.leases import Lease
 from indexer.store.manifest import SnapshotManifest, check_files
 from indexer.store.tables import DOCUMENT, Row, read_document
+
+_MAPPED = 1 << 31  # bytes of records.db; a part of a long text is found without reading the rest
 
 
 class Snapshot:
@@ -32,11 +36,22 @@ class Snapshot:
         address = (path / RECORDS).resolve().as_uri() + "?mode=ro&immutable=1"
         with store_errors(path / RECORDS):
             self._db = sqlite3.connect(address, uri=True, check_same_thread=False)
+            self._db.execute(f"PRAGMA mmap_size={_MAPPED}")
 
     def read(self, query: str, *values: str | float) -> list[Row]:
         """Rows of records.db."""
         with store_errors(self.path / RECORDS), self._lock:
             return self._db.execute(query, values).fetchall()
+
+    @contextlib.contextmanager
+    def open_text(self, document: int) -> Iterator[sqlite3.Blob]:
+        """The text of the document with this rowid, as UTF-8, to read parts of; others wait."""
+        with (
+            store_errors(self.path / RECORDS),
+            self._lock,
+            self._db.blobopen("documents", "text", document, readonly=True) as blob,
+        ):
+            yield blob
 
     def document(self, path: str) -> Document | None:
         rows = self.read(f"SELECT {DOCUMENT} FROM documents WHERE path = ?", path)
