@@ -23,7 +23,7 @@ from eval.running import DidNotStart, running_service
 from indexer.errors import BadInput, DslmError
 
 DOMAIN = "drill"
-TOML = 'name = "drill"\n[answer]\nmode = "quote"\n'
+TOML = 'name = "drill"\n[answer]\nmode = "quote"\n[chunking]\ntokens = 240\n'
 POISON = {
     "poison-nul.txt": b"\0\1\2 text \0" * 200,
     "poison-torn.pdf": b"%PDF-1.7\n1 0 obj\n<< /Ty",
