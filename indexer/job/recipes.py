@@ -8,8 +8,8 @@ from indexer.embedding.weights import identity
 from indexer.reading.reader import reader_identity
 from indexer.store.manifest import FORMAT
 from indexer.text.chunking import CHUNKER_VERSION
+from indexer.text.sketches import SKETCH_VERSION
 
-_MASKER = "presidio-analyzer"
 _INDEX_LIBRARIES = ("faiss-cpu", "numpy", "rensa", "PyStemmer")
 
 
@@ -23,9 +23,9 @@ def reading_recipe(domain: Domain) -> str:
 
 
 def splitting_recipe(domain: Domain) -> str:
-    """Of chunks and the texts to embed: it counts by the model's tokens, whatever runs it."""
+    """Of chunks, their sketches and the texts to embed: it counts by the model's tokens, whatever runs it."""
     counting = domain.embedder.model_copy(update={"dtype": "auto", "backend": "torch"})
-    return _digest(CHUNKER_VERSION, domain.chunking, identity(counting))
+    return _digest(CHUNKER_VERSION, SKETCH_VERSION, domain.chunking, identity(counting))
 
 
 def snapshot_recipe(domain: Domain) -> str:

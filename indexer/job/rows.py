@@ -63,20 +63,15 @@ class KeptChunks:
         from indexer.text.duplicates import Duplicates
 
         self._catalog.scratch(_TABLE)
-        pieces = Pieces(self._catalog)
-        documents = pieces.texts()
-        path, text = "", ""
         with closing(Duplicates(self._settings, self._catalog.path.parent)) as duplicates:
-            for keyed in pieces.chunks():
-                chunk = keyed.chunk
-                while path != chunk.document:
-                    path, _, text = next(documents)
-                original = duplicates.original(text[chunk.start : chunk.end])
+            for keyed in Pieces(self._catalog).chunks():
+                original = duplicates.original_of(keyed.sketch)
                 if original is None:
                     self._vectors.append(keyed.key)
-                    yield chunk
+                    yield keyed.chunk
                 else:
-                    values = (original, chunk.document, chunk.start, chunk.end)
+                    c = keyed.chunk
+                    values = (original, c.document, c.start, c.end)
                     self._catalog.scratch("INSERT INTO copied VALUES (?, ?, ?, ?)", *values)
 
     def copies(self) -> Iterator[tuple[int, Place]]:

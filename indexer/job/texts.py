@@ -9,6 +9,7 @@ from indexer.store.catalog import Catalog
 from indexer.store.pieces import KeyedChunk, Pieces, VectorCache, text_key
 from indexer.store.tables import DOCUMENT, read_document
 from indexer.text.chunking import split, with_context
+from indexer.text.sketches import sketch
 
 
 class PassageTexts:
@@ -59,7 +60,10 @@ class PassageTexts:
         chunks = split(document, self._settings, count, limit)
         texts = [self._text(document, chunk) for chunk in chunks]
         keys = [text_key("passage", text) for text in texts]
-        keyed = [KeyedChunk(c, k) for c, k in zip(chunks, keys, strict=True)]
+        keyed = [
+            KeyedChunk(chunk, key, sketch(document.text[chunk.start : chunk.end]))
+            for chunk, key in zip(chunks, keys, strict=True)
+        ]
         self._pieces.put(document.path, keyed, self._recipe)
         return keys, texts
 

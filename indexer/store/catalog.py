@@ -16,9 +16,9 @@ from indexer.errors import StoreError
 from indexer.settings import store_errors
 from indexer.store.tables import Row
 
-VERSION = 2
+VERSION = 3
 # Documents and chunks lie in order of path and place, as a snapshot numbers them. `key` names the
-# text that is embedded for a chunk; `recipe` what a document was split by, "" if it was not yet.
+# text that is embedded for a chunk; `sketch` is what tells its copies; `recipe` what a document was split by, "" if it was not yet.
 # What is long stands last, so that the rest can be read without it.
 _SCHEMA = f"""
 BEGIN;
@@ -35,7 +35,7 @@ CREATE INDEX documents_by_file ON documents(file);
 CREATE TABLE chunks(
     document TEXT NOT NULL, number INTEGER NOT NULL, id TEXT NOT NULL, start INTEGER NOT NULL,
     end INTEGER NOT NULL, headings TEXT NOT NULL, sentences TEXT NOT NULL, key BLOB NOT NULL,
-    PRIMARY KEY(document, number)) WITHOUT ROWID;
+    sketch BLOB NOT NULL, PRIMARY KEY(document, number)) WITHOUT ROWID;
 CREATE TABLE fingerprints(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE vectors(
     fingerprint INTEGER NOT NULL, key BLOB NOT NULL, vector BLOB NOT NULL);

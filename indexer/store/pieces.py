@@ -22,10 +22,11 @@ def text_key(role: str, text: str) -> Key:
 
 @dataclass(frozen=True, slots=True)
 class KeyedChunk:
-    """A chunk, and the key of the text that is embedded for it."""
+    """A chunk, the key of the text that is embedded for it, and what tells its copies."""
 
     chunk: Chunk
     key: Key
+    sketch: bytes = b""
 
 
 class Pieces:
@@ -39,19 +40,15 @@ class Pieces:
         for row in self._catalog.stream(f"SELECT {DOCUMENT} FROM documents ORDER BY path"):
             yield read_document(row)
 
-    def texts(self) -> Iterator[tuple[str, str, str]]:
-        """Path, title and text of every document."""
-        yield from self._catalog.stream("SELECT path, title, text FROM documents ORDER BY path")
-
     def chunks(self) -> Iterator[KeyedChunk]:
         """All of them; nothing may be written to them meanwhile."""
-        query = f"SELECT {CHUNK}, key FROM chunks ORDER BY document, number"
+        query = f"SELECT {CHUNK}, key, sketch FROM chunks ORDER BY document, number"
         for row in self._catalog.stream(query):
-            yield KeyedChunk(read_chunk(row[:-1]), row[-1])
+            yield KeyedChunk(read_chunk(row[:-2]), *row[-2:])
 
     def chunks_of(self, path: str) -> list[KeyedChunk]:
-        query = f"SELECT {CHUNK}, key FROM chunks WHERE document = ? ORDER BY number"
-        return [KeyedChunk(read_chunk(r[:-1]), r[-1]) for r in self._catalog.rows(query, path)]
+        query = f"SELECT {CHUNK}, key, sketch FROM chunks WHERE document = ? ORDER BY number"
+        return [KeyedChunk(read_chunk(r[:-2]), *r[-2:]) for r in self._catalog.rows(query, path)]
 
     def unsplit(self, recipe: str) -> Iterator[Document]:
         """Documents that were split by another recipe or not at all; they may be put meanwhile."""
@@ -70,7 +67,7 @@ class Pieces:
 
     def put(self, path: str, chunks: Sequence[KeyedChunk], recipe: str) -> None:
         """Replace a document's chunks."""
-        rows = [(*chunk_row(c.chunk), number, c.key) for number, c in enumerate(chunks)]
+        rows = [(*chunk_row(c.chunk), number, c.key, c.sketch) for number, c in enumerate(chunks)]
         with self._catalog.unit() as db:
             db.execute("DELETE FROM chunks WHERE document = ?", (path,))
             db.executemany(_PUT_CHUNK, rows)
@@ -99,8 +96,9 @@ class VectorCache:
 
     def get(self, keys: Sequence[Key]) -> Vectors:
         """A row for each; KeyError for one that has not been embedded."""
-        found = {key: np.frombuffer(blob, "<f4") for key, blob in self._found("key, vector", keys)}
-        return np.stack([found[key] for key in keys]).astype(np.float32, copy=False)
+        found = dict(self._found("key, vector", keys))
+        joined = b"".join([found[key] for key in keys])
+        return np.frombuffer(joined, "<f4").reshape(len(keys), -1).astype(np.float32, copy=False)
 
     def _found(self, columns: str, keys: Sequence[Key]) -> Iterator[tuple[Key, bytes]]:
         for start in range(0, len(keys), _BATCH):
@@ -134,7 +132,8 @@ def prune_vectors(catalog: Catalog, fingerprints: Sequence[str], questions: Sequ
         db.execute("DROP TABLE kept")
 
 
-_PUT_CHUNK = f"INSERT INTO chunks({CHUNK}, number, key) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_MARKS = ",".join("?" * 9)
+_PUT_CHUNK = f"INSERT INTO chunks({CHUNK}, number, key, sketch) VALUES ({_MARKS})"
 _UNEMBEDDED = f"""
 SELECT path FROM documents d WHERE path > ? AND EXISTS (
     SELECT 1 FROM chunks c WHERE c.document = d.path AND NOT EXISTS (
