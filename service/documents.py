@@ -45,6 +45,11 @@ class Known:
     buried: Tombstone | None = None
     held: Mapping[str, str] = field(default_factory=dict)
 
+    def answered(self) -> dict[str, str]:
+        """What the live snapshot holds of it and does not hide; path to id."""
+        hidden = self.buried.documents if self.buried else {}
+        return {p: name for p, name in self.held.items() if name not in hidden.get(p, ())}
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:
@@ -151,28 +156,29 @@ def _journalled(row: Row) -> Known:
 def _listed(catalog: Catalog, known: Known) -> Listed | None:
     """None for a deleted file that nothing answers from any more."""
     uploaded = known.path.startswith(PREFIX)
-    count = len(known.held)
     if uploaded and known.here is None:
-        at = known.buried.at // 10**9 if known.buried else 0
+        at, count = known.buried.at // 10**9 if known.buried else 0, len(known.held)
         return Listed(known.path, "deleted", 0, at, count, uploaded) if count else None
     size, mtime_ns = known.here or known.read or (0, 0)
-    state = _state(catalog, known)
-    told = known.left_out[:MAX_REASONS] if state in ("indexed", "quarantined") else ()
+    answered = known.answered()
+    state = _state(catalog, known, answered)
+    told = known.left_out[:MAX_REASONS] if state in {"indexed", "quarantined"} else ()
     reasons = tuple(f"{path}: {reason}" for path, reason in told)
-    return Listed(known.path, state, size, mtime_ns // 10**9, count, uploaded, reasons)
+    return Listed(known.path, state, size, mtime_ns // 10**9, len(answered), uploaded, reasons)
 
 
-def _state(catalog: Catalog, known: Known) -> State:
-    unknown: State = "changed" if known.held else "pending"
-    if known.read is None:
-        return unknown
-    if known.result == _READ:
-        if known.here not in (None, known.read):
-            return unknown
-        read = catalog.rows("SELECT path, id FROM documents WHERE file = ?", known.path)
-        return "indexed" if dict(read) == known.held else unknown
+def _state(catalog: Catalog, known: Known, answered: Mapping[str, str]) -> State:
+    unknown: State = "changed" if answered else "pending"
     # What was not even opened was not measured.
-    return unknown if known.here not in (None, known.read) and any(known.read) else "quarantined"
+    measured = known.read is not None and any(known.read)
+    if known.read is None or (measured and known.here not in {None, known.read}):
+        return unknown
+    if known.result != _READ:
+        return "quarantined"
+    read: dict[str, str] = dict(
+        catalog.rows("SELECT path, id FROM documents WHERE file = ?", known.path)
+    )
+    return "indexed" if read == answered else unknown
 
 
 def _held(live: Snapshot, path: str) -> dict[str, str]:

@@ -1,13 +1,13 @@
 """Documents and jobs of a running service, as a client sees them."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
-from eval import remote as remote_module
 from eval.client import ServiceAway, ServiceRefused, StreamBroken
 from eval.remote import Remote, files_below
 
@@ -37,7 +37,7 @@ def test_a_file_is_sent_as_it_is_under_its_quoted_name(tmp_path: Path) -> None:
 
 
 def test_a_busy_service_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_module.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     file = tmp_path / "a"
     file.write_bytes(b"text")
     bodies: list[bytes] = []
