@@ -8,6 +8,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from indexer.reading.fields import to_fields
 from indexer.reading.layout import Extract, Line, clean
+from indexer.reading.main_content import main_content
 from indexer.reading.rules import Refused
 from indexer.records import BlockKind
 
@@ -51,7 +52,7 @@ def read_html(text: str) -> Extract:
     for node in tree.css(_DROPPED):
         if node.tag not in ("html", "body"):
             node.decompose()
-    root = _main_content(tree)
+    root = main_content(tree)
     return Extract(title, _Reader().read(root) if root is not None else [], fields)
 
 
@@ -77,14 +78,6 @@ def _stated(tree: LexborHTMLParser) -> dict[str, str]:
 
 def _text_of(node: LexborNode | None) -> str:
     return clean(node.text()) if node is not None else ""
-
-
-def _main_content(tree: LexborHTMLParser) -> LexborNode | None:
-    for selector in ("main, [role=main]", "article"):
-        found = tree.css(selector)
-        if len(found) == 1 and clean(found[0].text()):
-            return found[0]
-    return tree.body
 
 
 @dataclass(slots=True)

@@ -73,3 +73,30 @@ def test_any_text_gives_clean_lines(text: str) -> None:
         for line in read(text).lines:
             assert line.text
             assert line.text == " ".join(line.text.split())
+
+
+_STORY = "<p>The kettle that the town council bought last winter has boiled its last water.</p>"
+_TEASER = '<div class="tease"><a href="/x">Ten kettles that you will not believe exist</a></div>'
+
+
+def _news(before: str = "", after: str = "") -> str:
+    story = (
+        f'<div class="story"><h2>A kettle ends</h2>{_STORY * 8}<ul><li>It hummed.</li></ul></div>'
+    )
+    return f"<body><div>{before}</div><div><div>{story}</div></div><div>{after}</div></body>"
+
+
+def test_a_page_that_marks_nothing_is_its_paragraphs_without_what_surrounds_them() -> None:
+    found = read_html(_news(_TEASER * 20, "<div>Subscribe now!</div>" + _TEASER * 20))
+    assert [line.text for line in found.lines[:2]] == [
+        "A kettle ends",
+        "The kettle that the town council bought last winter has boiled its last water.",
+    ]
+    assert found.lines[-1].text == "It hummed."
+    assert len(found.lines) == 10
+
+
+def test_a_page_with_much_outside_its_paragraphs_is_kept_whole() -> None:
+    table = "<table><tr><td>Boils in four minutes</td><td>1.7 litres</td></tr></table>"
+    found = read_html(_news(after=table * 12))
+    assert [line.text for line in found.lines[-2:]] == ["Boils in four minutes | 1.7 litres"] * 2
