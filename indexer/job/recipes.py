@@ -5,6 +5,7 @@ import importlib.metadata
 
 from indexer.domain import Domain
 from indexer.embedding.weights import identity
+from indexer.index.lexical_build import FORMAT as LEXICAL_FORMAT
 from indexer.reading.reader import reader_identity
 from indexer.store.manifest import FORMAT
 from indexer.text.chunking import CHUNKER_VERSION
@@ -15,15 +16,16 @@ _INDEX_LIBRARIES = ("faiss-cpu", "numpy", "rensa", "PyStemmer")
 
 def reading_recipe(domain: Domain) -> str:
     """Of documents: what reads and what masks them, for nothing unmasked is kept."""
-    return (
-        _digest(reader_identity(domain), domain.masking)
-        if domain.masking.kinds
-        else (reader_identity(domain))
-    )
+    if not domain.masking.kinds:
+        return reader_identity(domain)
+    # Imported here: most domains do not want it.
+    from indexer.text.masking import masker_identity
+
+    return _digest(reader_identity(domain), masker_identity(domain.masking.kinds))
 
 
 def splitting_recipe(domain: Domain) -> str:
-    """Of chunks, their sketches and the texts to embed: it counts by the model's tokens, whatever runs it."""
+    """Of chunks, their sketches and the texts to embed: by the model's tokens, whatever runs it."""
     counting = domain.embedder.model_copy(update={"dtype": "auto", "backend": "torch"})
     return _digest(CHUNKER_VERSION, SKETCH_VERSION, domain.chunking, identity(counting))
 
@@ -32,6 +34,7 @@ def snapshot_recipe(domain: Domain) -> str:
     """Of a snapshot, besides its documents and demonstrations."""
     return _digest(
         FORMAT,
+        LEXICAL_FORMAT,
         splitting_recipe(domain),
         identity(domain.embedder),
         identity(domain.demonstrations.embedder or domain.embedder),

@@ -18,8 +18,8 @@ from indexer.store.tables import Row
 
 VERSION = 3
 # Documents and chunks lie in order of path and place, as a snapshot numbers them. `key` names the
-# text that is embedded for a chunk; `sketch` is what tells its copies; `recipe` what a document was split by, "" if it was not yet.
-# What is long stands last, so that the rest can be read without it.
+# text that is embedded for a chunk, `sketch` is what tells its copies; `recipe` is what a document
+# was split by, "" if it was not yet. What is long stands last: the rest is read without it.
 _SCHEMA = f"""
 BEGIN;
 CREATE TABLE files(
