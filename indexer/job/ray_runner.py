@@ -21,8 +21,7 @@ import ray.data
 from indexer.domain import Domain, EmbedderSettings
 from indexer.errors import DslmError, StoreError
 from indexer.job.runner import Embedded, Role, Text, TextEmbedder
-from indexer.reading.opening import Reading
-from indexer.reading.reader import ReaderPool
+from indexer.reading.reader import ReaderPool, Reading
 from indexer.reading.walk import SourceFile
 
 _SHARD = 1024  # texts of one task, which sorts them by length
