@@ -33,3 +33,9 @@ class NotFound(DslmError):
     """A name or number that the store does not hold."""
 
     exit_code: ClassVar[int] = 4
+
+
+class Cancelled(DslmError):
+    """Somebody asked a job to end; what it had done is kept."""
+
+    exit_code: ClassVar[int] = 130

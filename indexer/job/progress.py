@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from indexer.job.results import Cancelled, Progress
+from indexer.errors import Cancelled
+from indexer.job.results import Progress
 
 _SECONDS_PER_REPORT = 0.2
 

@@ -2,16 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
 
-from indexer.errors import DslmError
 from indexer.records import Rejected
-
-
-class Cancelled(DslmError):
-    """Somebody asked the job to end; what it had done is kept."""
-
-    exit_code: ClassVar[int] = 130
 
 
 @dataclass(frozen=True, slots=True)

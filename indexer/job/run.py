@@ -9,13 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from indexer.domain import Domain
+from indexer.errors import Cancelled
 from indexer.job.comparison import CHANGED, NEW, SAME, TOUCHED, Comparison
 from indexer.job.estimate import Work, keep_rates, read_rates
 from indexer.job.loading import Loading
 from indexer.job.lock import locked
 from indexer.job.progress import Meter
 from indexer.job.recipes import reading_recipe
-from indexer.job.results import Cancelled, Changes, IndexPlan, IndexResult, Progress, silent
+from indexer.job.results import Changes, IndexPlan, IndexResult, Progress, silent
 from indexer.job.runner import LocalRunner, Runner, TextEmbedder
 from indexer.job.steps import Published, Steps
 from indexer.reading.examples import read_demonstrations
