@@ -4,9 +4,6 @@ The same vectors give the same bytes: samples are drawn with fixed seeds, and on
 Beside the index, memory holds a block, the sample and the questions that measure it.
 """
 
-import bisect
-from collections.abc import Callable, Sequence
-
 import faiss
 import numpy as np
 
@@ -24,30 +21,30 @@ from indexer.index.kinds import (
 from indexer.index.marks import IndexMark
 from indexer.index.recall import Exam
 from indexer.index.rows import VectorSource, contiguous, unit_blocks
-from indexer.index.searching import LISTS, PROBES, REFINE, search
+from indexer.index.tuning import tuned
 from indexer.records import Vectors
 
 _SEED = 1_234
 _ITERATIONS = 10
-_REFINES = (2, 4, 8, 16, 32)
-# The sample's own error is about as large: without it half the indexes would miss their target.
-_MARGIN = 0.005
 
 
 def build(source: VectorSource, settings: IndexSettings) -> tuple[faiss.Index, IndexMark]:
     """The first kind that reaches the recall, or an exact one; and what it turned out to be."""
     faiss.omp_set_num_threads(1)
     kinds, reason = candidates(settings.kind, source.count, source.dimension)
-    exam = Exam(source) if kinds[0] != FLAT else None
+    exam: Exam | None = None
     for kind in kinds:
-        index = _filled(kind, source, exam)
-        if kind == FLAT or exam is None:
+        if kind == FLAT:
             break
-        mark = _tuned(index, kind, source.count, exam, settings.recall)
+        exam = exam or Exam(source)
+        index = _filled(kind, source, exam)
+        mark = tuned(index, kind, exam, settings.recall)
         if mark.recall is not None and mark.recall >= settings.recall:
             return index, mark.model_copy(update={"reason": reason})
         reason = f"{kind} has a recall of {mark.recall}, not {settings.recall}"
-    return index, IndexMark(kind=FLAT, parameters={}, recall=None, reason=reason)
+        del index  # before the next one takes as much
+    exact = IndexMark(kind=FLAT, parameters={}, recall=None, reason=reason)
+    return _filled(FLAT, source, None), exact
 
 
 def _filled(kind: str, source: VectorSource, exam: Exam | None) -> faiss.Index:
@@ -91,43 +88,3 @@ def _sample(source: VectorSource) -> Vectors:
     number = training_points(source.count)
     drawn = np.random.default_rng(_SEED).choice(source.count, number, replace=False)
     return contiguous(source.rows(np.sort(drawn).tolist()))
-
-
-def _tuned(index: faiss.Index, kind: str, count: int, exam: Exam, target: float) -> IndexMark:
-    """With the fewest probes and then the least refining that reach the target, else the most."""
-
-    def recall(mark: IndexMark) -> float:
-        return exam.recall(lambda questions, k: search(index, mark, questions, k, None)[1])
-
-    if kind == FP16:
-        mark = IndexMark(kind=kind, parameters={}, recall=None)
-        return mark.model_copy(update={"recall": recall(mark)})
-    lists = lists_for(count)
-    most: dict[str, int | float] = {LISTS: lists}
-    if kind == IVF_RABITQ:
-        most[REFINE] = _REFINES[-1]
-    mark = _least(PROBES, _ladder(lists), most, kind, recall, target + _MARGIN)
-    if kind == IVF_RABITQ:
-        mark = _least(REFINE, _REFINES, mark.parameters, kind, recall, target + _MARGIN / 2)
-    return mark.model_copy(update={"recall": recall(mark)})
-
-
-def _least(
-    name: str,
-    values: Sequence[int],
-    others: dict[str, int | float],
-    kind: str,
-    recall: Callable[[IndexMark], float],
-    goal: float,
-) -> IndexMark:
-    """With the least of the rising `values` that reaches the goal; the greatest if none does."""
-    marks = [
-        IndexMark(kind=kind, parameters={**others, name: value}, recall=None) for value in values
-    ]
-    return marks[min(bisect.bisect_left(marks, goal, key=recall), len(marks) - 1)]
-
-
-def _ladder(most: int) -> list[int]:
-    """1, 2, 3, 4, 6, 8, 12, ... and `most`."""
-    steps = (step for n in range(most.bit_length()) for step in (2**n, 3 * 2 ** (n - 1)))
-    return [*sorted({int(step) for step in steps if 1 <= step < most}), most]
