@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import indexer
-from indexer.reading.opening import Reading
+from indexer.reading.outcome import Reading
 from indexer.reading.rules import Rules
 from indexer.reading.walk import SourceFile
 from indexer.reading.wire import Unpacker, packed, rules_message, source_message, to_reading

@@ -18,7 +18,7 @@ from typing import Self
 from indexer.domain import Domain
 from indexer.errors import DslmError
 from indexer.reading.child import Child, Job, reason_of
-from indexer.reading.opening import Reading
+from indexer.reading.outcome import Reading
 from indexer.reading.rules import MIB, rules_of
 from indexer.reading.walk import SourceFile
 from indexer.records import Rejected

@@ -10,7 +10,6 @@ from indexer.domain import Domain
 from indexer.errors import BadInput
 from indexer.reading.examples import read_demonstrations
 from indexer.reading.kinds import NAMES
-from indexer.reading.opening import read_source
 from indexer.reading.reader import READER_VERSION
 from indexer.reading.rules import rules_of
 from indexer.reading.walk import UPLOADS, SourceFile, scan
@@ -31,6 +30,10 @@ def read_documents(domain: Domain) -> Iterator[Document | Rejected]:
 
     For what reads its own files. BadInput: a path does not exist, or holds no document.
     """
+    from indexer.reading.opening import (
+        read_source,
+    )  # loads every reader, which a job leaves to others
+
     empty, rules = True, rules_of(domain)
     for found in scan(domain):
         empty = False

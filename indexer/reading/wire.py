@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from indexer.domain import FieldSettings, LimitSettings
-from indexer.reading.opening import Reading
+from indexer.reading.outcome import Reading
 from indexer.reading.rules import Rules
 from indexer.reading.walk import SourceFile
 from indexer.records import Block, Document, Rejected

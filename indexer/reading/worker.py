@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from indexer.reading.confined import forbid_network_and_programs
-from indexer.reading.opening import Reading, Unopened, content_of, reading_of
+from indexer.reading.opening import Unopened, content_of, reading_of
+from indexer.reading.outcome import Reading
 from indexer.reading.rules import MIB, Rules
 from indexer.reading.walk import SourceFile
 from indexer.reading.wire import packed, read_message, reading_message, to_rules, to_source

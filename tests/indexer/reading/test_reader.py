@@ -195,11 +195,17 @@ def test_a_reader_can_open_no_socket_and_start_no_program() -> None:
     assert done.stdout.split("\n")[:3] == ["True", "no socket", "no program"]
 
 
-def test_a_reader_loads_nothing_that_it_does_not_need() -> None:
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("worker", "torch faiss kreuzberg pypdfium2 sentence_transformers asyncio"),
+        ("reader, indexer.reading.sources", "markdown_it selectolax yaml indexer.reading.door"),
+    ],
+)
+def test_a_process_loads_no_library_that_it_does_not_need(module: str, absent: str) -> None:
     program = (
-        "import sys, indexer.reading.worker; "
-        "heavy = {'torch', 'faiss', 'kreuzberg', 'pypdfium2', 'sentence_transformers', 'asyncio'};"
-        "print(sorted(heavy & sys.modules.keys()))"
+        f"import sys, indexer.reading.{module}; "
+        f"print(sorted(set({absent.split()}) & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert done.stdout.strip() == b"[]"
