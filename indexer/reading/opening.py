@@ -10,6 +10,8 @@ from indexer.reading.rules import MIB, Rules
 from indexer.reading.walk import SourceFile
 from indexer.records import Document, Rejected
 
+__all__ = ["Reading", "Unopened", "content_of", "read_source", "reading_of"]
+
 
 class Unopened(Exception):
     """The file cannot be had; the message continues its name."""
