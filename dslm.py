@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adapters.commands import (
-    DomainName,
-    Workplace,
-    adapters_app,
-    examples,
-    group,
-    release_app,
-)
+from adapters.command_line import DomainName, Workplace, examples, group
+from adapters.commands import adapters_app, release_app
 from adapters.snapshot_commands import snapshot_app
 from eval.remote_commands import documents_app, jobs_app
 from indexer.errors import BadInput, DslmError, NotFound

@@ -67,7 +67,8 @@ def compose(
 
     `demonstrations` come most similar last, as they are shown (Dr.ICL, arXiv 2305.14128). Whole
     pieces are dropped to fit, in this order of worth: system message, question, earlier
-    conversation (newest first), demonstrations (most similar first), passages (in the order given: best first).
+    conversation (newest first), demonstrations (most similar first), passages (best first,
+    as they are given).
     A message costs `count(content) + per_message` tokens, and `per_message` once more pays for
     the turn that the engine opens. Raises PromptTooLong if system and question do not fit.
     """

@@ -14,43 +14,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from adapters.errors import AdapterRefused
 from adapters.live import LivePointer
 from adapters.locking import exclusive
 from adapters.manifest import AdapterManifest, Pinned, read_pinned, to_json
+from adapters.pins import AdapterPin, EmbedderPin, adapter_pin, base_of, check_format, embedder_pin
 from adapters.prompt import PromptFormat
-from adapters.registry import AdapterRegistry, engine_name
-from indexer.domain import Domain, EmbedderSettings, RetrievalSettings
+from adapters.registry import AdapterRegistry
+from indexer.domain import Domain, RetrievalSettings
 from indexer.errors import BadInput, NotFound
 from indexer.settings import Paths, store_errors, sync_folder
-from indexer.store.manifest import EmbedderMark, read_manifest
+from indexer.store.manifest import read_manifest
 
 AdapterChoice = AdapterManifest | Literal["keep"] | None
-
-
-class AdapterPin(Pinned):
-    """An adapter version as a release names it."""
-
-    name: str
-    version: int
-    digest: str
-
-    @property
-    def label(self) -> str:
-        """The public name, `name@version`."""
-        return f"{self.name}@{self.version}"
-
-    @property
-    def engine_name(self) -> str:
-        """What the engine knows it as."""
-        return engine_name(self.name, self.digest)
-
-
-class EmbedderPin(Pinned):
-    """The embedding model that questions must go through to be compared with the snapshot."""
-
-    settings: EmbedderSettings
-    fingerprint: str
 
 
 class Release(Pinned):
@@ -105,18 +80,18 @@ class ReleaseStore:
                     f"Run `dslm index {domain.name}` first",
                 )
             chosen = self._choose(domain, parent, adapter)
-            _check_format(domain, chosen)
+            check_format(domain, chosen)
             embedder, demonstration_embedder = self._embedders(domain, found)
             release = Release(
                 number=max(self._numbers(domain.name), default=0) + 1,
                 domain=domain.name,
                 snapshot=found,
-                adapter=_pin(chosen),
+                adapter=adapter_pin(chosen),
                 **domain.answer.model_dump(),
                 retrieval=domain.retrieval,
                 embedder=embedder,
                 demonstration_embedder=demonstration_embedder,
-                base=_base(domain, parent, chosen, base),
+                base=base_of(domain, parent.base if parent else None, chosen, base),
                 parent=parent.number if parent else None,
                 created=datetime.now(UTC),
                 note=note,
@@ -216,49 +191,8 @@ class ReleaseStore:
         if not folder.is_dir():
             raise NotFound(f"{domain.name} has no snapshot {snapshot}", "Run `dslm index`")
         made = read_manifest(folder)[1]
-        pin, own = _embedder_pin(domain, domain.embedder, made.embedder), None
+        pin, own = embedder_pin(domain, domain.embedder, made.embedder), None
         settings = domain.demonstrations.embedder
         if settings or made.demonstration_embedder:
-            own = _embedder_pin(domain, settings or domain.embedder, made.for_demonstrations())
+            own = embedder_pin(domain, settings or domain.embedder, made.for_demonstrations())
         return pin, own
-
-
-def _embedder_pin(domain: Domain, settings: EmbedderSettings, made: EmbedderMark) -> EmbedderPin:
-    if made.name != settings.name:
-        raise BadInput(
-            f"{domain.name}'s snapshot was embedded by {made.name}, not by {settings.name}",
-            f"Run `dslm index {domain.name}`",
-        )
-    return EmbedderPin(settings=settings, fingerprint=made.fingerprint)
-
-
-def _pin(adapter: AdapterManifest | None) -> AdapterPin | None:
-    a = adapter
-    return AdapterPin(name=a.name, version=a.version, digest=a.digest) if a else None
-
-
-def _check_format(domain: Domain, adapter: AdapterManifest | None) -> None:
-    wanted = domain.answer.prompt_format
-    if adapter and adapter.prompt_format != wanted:
-        raise AdapterRefused(
-            f"{adapter.label} was trained with the prompt format {adapter.prompt_format},"
-            f" {domain.name} composes {wanted}",
-            f"Set answer.prompt_format in {domain.name}'s domain.toml, or take another adapter",
-        )
-
-
-def _base(
-    domain: Domain, parent: Release | None, adapter: AdapterManifest | None, base: str | None
-) -> str | None:
-    """The base's digest: as given, else the live release's, else the adapter's."""
-    wanted = base or (parent.base if parent else None)
-    if adapter is None:
-        return wanted
-    if wanted and adapter.base.digest != wanted:
-        raise AdapterRefused(
-            f"{adapter.label} was trained on another base"
-            f" ({adapter.base.name} {adapter.base.digest[:12]}) than {domain.name}'s"
-            f" {wanted[:12]}",
-            "Train it again on this base, or take another adapter or none",
-        )
-    return adapter.base.digest

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adapters.commands import DomainName, examples, group, releases, workplace
+from adapters.command_line import DomainName, examples, group, releases, workplace
 from indexer.errors import StoreError
 
 if TYPE_CHECKING:

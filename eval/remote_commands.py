@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adapters.commands import examples, group
+from adapters.command_line import examples, group
 from indexer.errors import DslmError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from adapters.commands import Workplace, examples, group
+from adapters.command_line import Workplace, examples, group
 from indexer.errors import BadInput
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.release import EmbedderPin
+from adapters.pins import EmbedderPin
 from indexer.domain import EmbedderSettings, RetrievalSettings
 from indexer.embedding.probes import mismatch
 from indexer.errors import BadInput

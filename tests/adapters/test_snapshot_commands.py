@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from adapters.commands import Workplace
+from adapters.command_line import Workplace
 from adapters.release import ReleaseStore
 from adapters.snapshot_commands import snapshot_app
 from indexer.domain import load_domain

@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from adapters.release import EmbedderPin, Release
+from adapters.pins import EmbedderPin
+from adapters.release import Release
 from eval.lookup import Lookup
 from eval.tune import _show, examine
 from eval.tune_measure import Measured, modes, refinements
