@@ -54,7 +54,7 @@ def stored(path: Path, count: int, questions: int) -> VectorSet:
     """Of a .npy file [n, dimension]: some rows held out as questions, the others replicated."""
     try:
         rows = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise BadInput(f"{path} holds no vectors: {error}", "Give a .npy file by --vectors") from (
             error
         )

@@ -34,6 +34,7 @@ _DELETED = 50  # documents: 1,000 chunks
 _SEED = 3
 _QUESTIONS = 300
 _WARM_UP = 20
+_STRIDE = 7919  # a prime: questions to chunks all over the snapshot
 
 Say = Callable[[str], None]
 
@@ -83,15 +84,21 @@ def _word(number: int) -> str:
     return "".join(letters[number // 18**place % 18] + "aeiou"[place] for place in range(4))
 
 
-def measure(chunks: int, dimension: int, folder: Path, say: Say) -> Grid:
+def measure(
+    chunks: int, dimension: int, folder: Path, say: Say, questions: int = _QUESTIONS
+) -> Grid:
     """One row for each mode, and for the dense one with deleted documents."""
-    vectors = synthetic(chunks, dimension, _QUESTIONS)
+    vectors = synthetic(chunks, dimension, questions)
     texts = Texts(chunks)
     say(f"a snapshot of {chunks:,} chunks")
     start = time.perf_counter()
     path = _written(vectors, texts, folder)
     took = time.perf_counter() - start
     deleted = {d.path: d.id for d, _ in zip(texts.documents(), range(_DELETED), strict=False)}
+    asked = [
+        Question(texts.question(number * _STRIDE % chunks), vector)
+        for number, vector in enumerate(vectors.questions)
+    ]
     rows = []
     with contextlib.closing(open_snapshot(path)) as snapshot:
         for mode in MODES:
@@ -101,7 +108,7 @@ def measure(chunks: int, dimension: int, folder: Path, say: Say) -> Grid:
             )
             for name, hidden in ((mode, {}), (f"{mode}, {_DELETED} documents deleted", deleted)):
                 retriever = Retriever(snapshot, _always(hidden))
-                rows.append((name, *_cells(_timed(retriever, settings, vectors, texts))))
+                rows.append((name, *_cells(_timed(retriever, settings, asked))))
         kind = snapshot.manifest.passages_index.kind
     title = (
         f"What retrieval adds to embedding the question: {chunks:,} chunks, {kind}, 4 passages of"
@@ -132,14 +139,7 @@ def _always(hidden: Mapping[str, str]) -> Callable[[], Mapping[str, str]]:
     return lambda: hidden
 
 
-def _timed(
-    retriever: Retriever, settings: RetrievalSettings, vectors: VectorSet, texts: Texts
-) -> Timings:
-    count = len(vectors.matrix)
-    asked = [
-        Question(texts.question(number * 7919 % count), vector)
-        for number, vector in enumerate(vectors.questions)
-    ]
+def _timed(retriever: Retriever, settings: RetrievalSettings, asked: list[Question]) -> Timings:
     wall, processor = [], []
     for question in [*asked[:_WARM_UP], *asked]:
         start, busy = time.perf_counter(), time.thread_time()

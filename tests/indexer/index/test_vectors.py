@@ -71,7 +71,7 @@ def test_scores_are_cosines_and_fall(indexes: dict[str, VectorIndex], kind: str)
     assert np.all(np.diff(scores, axis=1) <= 0)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(
     kind=st.sampled_from(KINDS),
     share=st.sampled_from([None, 0.0, 0.001, 0.02, 0.3, 1.0]),
