@@ -1,5 +1,6 @@
 """A snapshot goes out as one file and comes in again the same, or not at all."""
 
+import errno
 import hashlib
 import io
 import json
@@ -269,3 +270,18 @@ def test_a_killed_import_leaves_nothing_that_can_be_seen(exported: Path, tmp_pat
     assert all(name.startswith(".draft-") for name in left)
     snapshot_id = import_snapshot(paths, "kitchen", exported)
     assert paths.snapshot("kitchen", snapshot_id).is_dir()
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(
+    snapshot: Path, exported: Path, other: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("indexer.store.archive.os.fsync", full)
+    with pytest.raises(StoreError, match="Free some disk space"):
+        export_snapshot(snapshot, tmp_path / "full.tar")
+    with pytest.raises(StoreError, match="Free some disk space"):
+        import_snapshot(other, "kitchen", exported)
+    assert not list(tmp_path.glob("*full.tar*"))
+    assert os.listdir(other.snapshots("kitchen")) == []
