@@ -16,6 +16,7 @@ from eval.progress import say
 from eval.report import Grid, show
 from eval.stats import Share, mean_interval
 from eval.tune_cases import Cases, gather
+from eval.tune_labels import LabelVote, vote
 from eval.tune_measure import Measured, measure_all
 from eval.tune_propose import (
     FEWEST_UNANSWERABLE,
@@ -42,6 +43,7 @@ class Tuning:
     cases: Cases
     measured: list[Measured] = field(default_factory=list)
     compared: list[Comparison] = field(default_factory=list)
+    votes: list[LabelVote] = field(default_factory=list)
     calibration: Calibration | None = None
     changed: dict[str, object] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
@@ -78,6 +80,7 @@ def examine(domain: Domain, lookup: Lookup) -> Tuning:
         asked = lookup.ask([case.text for case in cases.measured])
         tuning.measured = measure_all(lookup, cases.measured, asked, present)
         tuning.compared = compare(tuning.measured)
+    tuning.votes = vote(lookup)
     reason = too_few(len(cases.measured))
     chosen = None if reason else choose(tuning.compared)
     proposed = chosen.measured.settings if chosen else present
@@ -140,6 +143,8 @@ def _show(tuning: Tuning) -> None:
     )
     if tuning.measured:
         show(console, _passage_grid(tuning))
+    if tuning.votes:
+        show(console, _label_grid(tuning.votes))
     if tuning.calibration:
         show(console, _threshold_grid(tuning.calibration))
     for reason in tuning.reasons:
@@ -175,6 +180,12 @@ def _named(settings: RetrievalSettings) -> str:
     parts += [f"diversity {settings.diversity}"] if settings.diversity else []
     parts += [f"neighbours {settings.neighbours}"] if settings.neighbours else []
     return ", ".join(parts)
+
+
+def _label_grid(votes: Sequence[LabelVote]) -> Grid:
+    head = ("demonstrations", "right answer among them (95 %)", "and the most frequent (95 %)")
+    rows = [(str(one.demonstrations), str(one.among), str(one.voted)) for one in votes]
+    return Grid("Solved examples with shared answers, each left out in turn", head, tuple(rows))
 
 
 def _threshold_grid(found: Calibration) -> Grid:

@@ -1,7 +1,7 @@
 """Settings are proposed where the domain's own questions show a difference, and only there."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -142,21 +142,27 @@ def test_the_lines_are_toml() -> None:
 NAMES = [f"part{n:02d}" for n in range(30)]
 
 
-@pytest.fixture
-def lookup(tmp_path: Path) -> Iterator[Lookup]:
+SOLVED = [
+    Demonstration(
+        f"d{n}", f"Where is {name}?", f"Keep {name} with care in a dry place, drawer {n}."
+    )
+    for n, name in enumerate(NAMES[:25])
+]
+LABELLED = [
+    Demonstration(f"{label}{n}", f"{label} please, case {n} of {'xyz' * n}", label)
+    for label in ("red", "blue")
+    for n in range(12)
+]
+
+
+@contextmanager
+def _open(folder: Path, solved: Sequence[Demonstration]) -> Iterator[Lookup]:
     """Each document says one thing of one part in many words: names decide, vectors do not."""
     documents = [
         document(f"{name}.md", [f"It is kept with care in a dry place, {name} (drawer {n})."])
         for n, name in enumerate(NAMES)
     ]
-    solved = [
-        Demonstration(
-            f"d{n}", f"Where is {name}?", f"Keep {name} with care in a dry place, drawer {n}."
-        )
-        for n, name in enumerate(NAMES[:25])
-    ]
-    solved.append(Demonstration("label", "Which?", "card_arrival"))
-    snapshot = open_snapshot(Shelf(documents, demonstrations=solved).write(tmp_path / "snapshot"))
+    snapshot = open_snapshot(Shelf(documents, demonstrations=solved).write(folder))
     settings = EmbedderSettings(name="hash")
     release = Release(
         number=3,
@@ -188,7 +194,7 @@ def _domain(folder: Path, questions: str = "") -> Domain:
 
 
 def test_a_domain_is_measured_on_its_examples_and_told_what_is_better(
-    lookup: Lookup, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [
         f'{{"id": "q{n}", "question": "Who sells {name}, and where is it kept?", '
@@ -200,10 +206,16 @@ def test_a_domain_is_measured_on_its_examples_and_told_what_is_better(
         f'{{"id": "u{n}", "question": "Why {n}?", "document": null, "sentence": null}}\n'
         for n in range(12)
     ]
-    tuning = examine(_domain(tmp_path / "kitchen", "".join(rows)), lookup)
+    which = Demonstration("label", "Which?", "card_arrival")
+    with _open(tmp_path / "snapshot", [*SOLVED, which, *LABELLED]) as lookup:
+        tuning = examine(_domain(tmp_path / "kitchen", "".join(rows)), lookup)
     assert len(tuning.cases.measured) == 55
     assert len(tuning.cases.unanswerable) == 12
-    assert [case.text for case in tuning.cases.others] == ["Which?"]
+    assert "Which?" in [case.text for case in tuning.cases.others]
+    assert len(tuning.cases.others) == 25
+    assert [one.demonstrations for one in tuning.votes] == [1, 2, 4, 8]
+    assert [one.voted.total for one in tuning.votes] == [24] * 4
+    assert tuning.votes[2].voted.hits >= 20
     by_name = {one.name: one for one in tuning.measured}
     assert all(by_name["lexical"].found)
     assert not all(by_name["present"].found)
@@ -213,16 +225,20 @@ def test_a_domain_is_measured_on_its_examples_and_told_what_is_better(
     assert "present: dense" in printed
     assert "better than the present ranking" in printed
     assert "answerable refused" in printed
+    assert "each left out in turn" in printed
 
 
-def test_a_domain_with_few_questions_keeps_its_settings(lookup: Lookup, tmp_path: Path) -> None:
-    few = replace(lookup)
-    few.retriever.snapshot.read = lambda query, *values: (  # type: ignore[method-assign]
-        [("Where is part01?", "Keep part01 with care in a dry place, drawer 1.")]
-        if "FROM demonstrations" in query
-        else type(lookup.retriever.snapshot).read(lookup.retriever.snapshot, query, *values)
-    )
-    tuning = examine(_domain(tmp_path / "kitchen"), few)
+def test_a_domain_with_few_questions_keeps_its_settings(tmp_path: Path) -> None:
+    with _open(tmp_path / "snapshot", SOLVED[:2]) as lookup:
+        tuning = examine(_domain(tmp_path / "kitchen"), lookup)
     assert tuning.changed == {}
-    assert "1 cases are too few" in tuning.reasons[0]
+    assert tuning.votes == []
+    assert "2 cases are too few" in tuning.reasons[0]
     assert "keep min_passage_score" in tuning.reasons[1]
+
+
+def test_a_domain_without_any_question_keeps_its_settings(tmp_path: Path) -> None:
+    with _open(tmp_path / "snapshot", []) as lookup:
+        tuning = examine(_domain(tmp_path / "kitchen"), lookup)
+    assert (tuning.measured, tuning.changed) == ([], {})
+    assert "0 cases are too few" in tuning.reasons[0]
