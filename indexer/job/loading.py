@@ -1,10 +1,12 @@
 """Embedding models of a job: loaded in a thread and only if there is something to embed."""
 
+import json
 import threading
 from collections.abc import Callable
 
 from indexer.domain import EmbedderSettings
 from indexer.embedding.weights import identity
+from indexer.job.counting import Counter, light_counter, probe_counts
 from indexer.job.runner import TextEmbedder
 from indexer.store.catalog import Catalog
 from indexer.store.manifest import EmbedderMark, Probe
@@ -25,6 +27,7 @@ class Loading:
         self._thread: threading.Thread | None = None
         # What an embedder of this identity said of itself is kept: asking again would load it.
         self._key = f"embedder/{'given' if loaded else identity(settings)}"
+        self._counts_key = f"counts/{self._key}"
 
     def start(self) -> None:
         """Begin, if it has not begun."""
@@ -53,10 +56,20 @@ class Loading:
         known = self._catalog.meta(self._key)
         if known and self._loaded is None:
             return EmbedderMark.model_validate_json(known)
-        mark = _mark(self.settings, self.get(waiting))
+        embedder = self.get(waiting)
+        mark = _mark(self.settings, embedder)
         if known != mark.model_dump_json():
+            counts = json.dumps(probe_counts(embedder.count_tokens))
+            self._catalog.put_meta(self._counts_key, counts)
             self._catalog.put_meta(self._key, mark.model_dump_json())
         return mark
+
+    def light_counter(self, mark: EmbedderMark) -> Counter | None:
+        """Counts as the model does, while that is still being loaded; None if it is there."""
+        if self._loaded is not None:
+            return None
+        counts = json.loads(self._catalog.meta(self._counts_key) or "[]")
+        return light_counter(self.settings, mark.max_tokens, counts)
 
     def _load(self) -> None:
         try:

@@ -3,12 +3,15 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import orjson
 
 from indexer.domain import Domain
 from indexer.errors import BadInput, StoreError
 from indexer.job.comparison import Comparison
+from indexer.job.counting import Counter
 from indexer.job.intake import Intake
 from indexer.job.loading import Loading
 from indexer.job.masks import mask_for
@@ -25,6 +28,11 @@ from indexer.store.catalog import Catalog
 from indexer.store.journal import PUBLISHED, Journal
 from indexer.store.manifest import EmbedderMark, SnapshotManifest, check_files
 from indexer.store.pieces import Key, Pieces, VectorCache, prune_vectors, text_key
+
+if TYPE_CHECKING:
+    from indexer.store.draft import SnapshotContent
+
+_FEW = 64  # documents, split in less time than a model takes to load
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,7 @@ class Steps:
     questions: Loading
     demonstrations: list[Demonstration]
     bytes_read: int = 0
+    embedded: int = 0
 
     def read(self) -> Changes:
         """Bring the journal up to the files. BadInput: none of them can be used."""
@@ -108,26 +117,41 @@ class Steps:
         return [snapshot_recipe(self.domain), digest.hexdigest()]
 
     def index(self) -> Published:
-        """Split, embed, write, verify, publish."""
-        from indexer.store.snapshot import SnapshotContent, write_snapshot
+        """Split, embed, write, verify, publish.
+
+        Few documents are split by the tokenizer alone, and all that needs no vector is written
+        while the model is still being loaded; many are embedded while the next ones are split.
+        """
+        from indexer.store.snapshot import write_snapshot
 
         mark = self.passages.mark(self.meter.check)
         question_mark = self.questions.mark(self.meter.check)
         self._check_room(mark)
-        embedded = self._embed_passages(mark) + self._embed_questions(question_mark)
+        if not self._split_early(mark):
+            self._embed_passages(mark)
         self.catalog.commit()
-        rows = CachedVectors(
-            VectorCache(self.catalog, mark.fingerprint), mark.dimension, self.meter.check
-        )
-        examples = CachedVectors(
-            VectorCache(self.catalog, question_mark.fingerprint),
-            question_mark.dimension,
-            self.meter.check,
-        )
+
+        def embed() -> None:
+            self._embed_passages(mark)
+            self._embed_questions(question_mark)
+            self.catalog.commit()
+
+        content = self._content(mark, question_mark, embed)
+        snapshot_id = write_snapshot(self.paths, content, self._write_step())
+        folder = self.paths.snapshot(self.domain.name, snapshot_id)
+        self._keep_published(snapshot_id, [mark.fingerprint, question_mark.fingerprint])
+        return Published(snapshot_id, check_files(folder)[1], self.embedded)
+
+    def _content(
+        self, mark: EmbedderMark, question_mark: EmbedderMark, embed: Callable[[], None]
+    ) -> "SnapshotContent":
+        from indexer.store.snapshot import SnapshotContent
+
+        rows, examples = self._vectors(mark), self._vectors(question_mark)
         for _, key in self._question_keys():
             examples.append(key)
         kept = KeptChunks(self.catalog, self.domain.duplicates, rows)
-        content = SnapshotContent(
+        return SnapshotContent(
             domain=self.domain.name,
             documents=Pieces(self.catalog).documents(),
             chunks=kept,
@@ -138,11 +162,12 @@ class Steps:
             demonstration_embedder=None if question_mark == mark else question_mark,
             copies=kept.copies(),
             index=self.domain.index,
+            embed=embed,
         )
-        snapshot_id = write_snapshot(self.paths, content, self._write_step())
-        folder = self.paths.snapshot(self.domain.name, snapshot_id)
-        self._keep_published(snapshot_id, [mark.fingerprint, question_mark.fingerprint])
-        return Published(snapshot_id, check_files(folder)[1], embedded)
+
+    def _vectors(self, mark: EmbedderMark) -> CachedVectors:
+        cache = VectorCache(self.catalog, mark.fingerprint)
+        return CachedVectors(cache, mark.dimension, self.meter.check)
 
     def _write_step(self) -> Callable[[str, int, int], None]:
         chunks = self.catalog.count("SELECT count(*) FROM chunks")
@@ -160,9 +185,9 @@ class Steps:
     def _keep_published(self, snapshot_id: str, fingerprints: list[str]) -> None:
         self.meter.step("tidy", 0, 1)
         kept = {"of": self._state(), "snapshot": snapshot_id}
-        with self.catalog.unit():
-            self.catalog.put_meta(PUBLISHED, orjson.dumps(kept).decode())
-            prune_vectors(self.catalog, fingerprints, [key for _, key in self._question_keys()])
+        self.catalog.put_meta(PUBLISHED, orjson.dumps(kept).decode())
+        self.catalog.commit()
+        prune_vectors(self.catalog, fingerprints, [key for _, key in self._question_keys()])
         self.catalog.commit()
 
     def _check_room(self, mark: EmbedderMark) -> None:
@@ -175,41 +200,54 @@ class Steps:
                 "Lower it in domain.toml, or choose another embedding model",
             )
 
-    def _embed_passages(self, mark: EmbedderMark) -> int:
+    def _split_early(self, mark: EmbedderMark) -> bool:
+        """Split without the model, where documents are few enough not to be embedded meanwhile."""
+        recipe = splitting_recipe(self.domain)
+        unsplit = Pieces(self.catalog).count_unsplit(recipe)
+        counter = self.passages.light_counter(mark) if 0 < unsplit <= _FEW else None
+        if counter is None:
+            return False
+        self.passages.start()
+        vectors = VectorCache(self.catalog, mark.fingerprint)
+        step = partial(self.meter.step, "split")
+        PassageTexts(self.catalog, vectors, self.domain.chunking, recipe, counter, step).split_all()
+        return True
+
+    def _embed_passages(self, mark: EmbedderMark) -> None:
         vectors, recipe = VectorCache(self.catalog, mark.fingerprint), splitting_recipe(self.domain)
         if not Pieces(self.catalog).count_unsplit(recipe) and not vectors.count_unembedded():
-            return 0
+            return
         embedder = self.passages.get(self.meter.check)
+        counter = Counter(embedder.count_tokens, embedder.max_tokens)
         done = 0
 
         def heard(split: int, total: int) -> None:
             # One phase after the other: once texts are embedded, these are what is counted.
             self.meter.check() if done else self.meter.step("split", split, total)
 
-        texts = PassageTexts(self.catalog, vectors, self.domain.chunking, recipe, embedder, heard)
-        for batch in self._embedded(iter(texts), "passage", self.passages):
+        texts = PassageTexts(self.catalog, vectors, self.domain.chunking, recipe, counter, heard)
+        for batch in self._made(iter(texts), "passage", self.passages):
             vectors.put(dict(batch))
             texts.taken([key for key, _ in batch])
             done += len(batch)
             self.meter.step("embed", done, max(texts.expected(), done))
-        return done
 
-    def _embed_questions(self, mark: EmbedderMark) -> int:
+    def _embed_questions(self, mark: EmbedderMark) -> None:
         vectors = VectorCache(self.catalog, mark.fingerprint)
         asked = {key: text for text, key in self._question_keys()}
         missing = asked.keys() - vectors.known(list(asked))
         texts = [(key, text) for key, text in asked.items() if key in missing]
         done = 0
-        for batch in self._embedded(iter(texts), "question", self.questions) if texts else ():
+        for batch in self._made(iter(texts), "question", self.questions) if texts else ():
             vectors.put(dict(batch))
             done += len(batch)
             self.meter.step("embed", done, len(texts))
-        return done
 
-    def _embedded(self, texts: Iterator[Text], role: Role, loading: Loading) -> Iterator[Embedded]:
+    def _made(self, texts: Iterator[Text], role: Role, loading: Loading) -> Iterator[Embedded]:
         embedder = loading.get(self.meter.check)
         for batch in self.runner.embed(texts, role, loading.settings, embedder, self.meter.check):
             if batch:
+                self.embedded += len(batch)
                 yield batch
 
     def _question_keys(self) -> Iterator[tuple[str, Key]]:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 
 from indexer.domain import ChunkingSettings
-from indexer.job.runner import Text, TextEmbedder
+from indexer.job.counting import Counter
+from indexer.job.runner import Text
 from indexer.records import Chunk, Document
 from indexer.store.catalog import Catalog
 from indexer.store.pieces import KeyedChunk, Pieces, VectorCache, text_key
@@ -21,7 +22,7 @@ class PassageTexts:
         vectors: VectorCache,
         settings: ChunkingSettings,
         recipe: str,
-        embedder: TextEmbedder,
+        counter: Counter,
         heard: Callable[[int, int], None],
     ) -> None:
         self._catalog = catalog
@@ -29,12 +30,19 @@ class PassageTexts:
         self._vectors = vectors
         self._settings = settings
         self._recipe = recipe
-        self._embedder = embedder
+        self._counter = counter
         self._heard = heard
         self._given: set[bytes] = set()
         self.unsplit = self._pieces.count_unsplit(recipe)
         self.split = 0
         self.found = 0
+
+    def split_all(self) -> None:
+        """Split now and embed later: what is split is found again by its missing vectors."""
+        for document in self._pieces.unsplit(self._recipe):
+            self._split(document)
+            self.split += 1
+            self._heard(self.split, self.unsplit)
 
     def expected(self) -> int:
         """How many texts there will be: counted when all is split, estimated before."""
@@ -56,7 +64,7 @@ class PassageTexts:
         self._given.difference_update(keys)
 
     def _split(self, document: Document) -> tuple[list[bytes], list[str]]:
-        count, limit = self._embedder.count_tokens, self._embedder.max_tokens
+        count, limit = self._counter.count, self._counter.limit
         chunks = split(document, self._settings, count, limit)
         texts = [self._text(document, chunk) for chunk in chunks]
         keys = [text_key("passage", text) for text in texts]
@@ -86,5 +94,5 @@ class PassageTexts:
 
     def _text(self, document: Document, chunk: Chunk) -> str:
         text = document.text[chunk.start : chunk.end]
-        count, limit = self._embedder.count_tokens, self._embedder.max_tokens
+        count, limit = self._counter.count, self._counter.limit
         return with_context(document.title, chunk, text, count, limit)

@@ -15,6 +15,7 @@ from indexer.domain import IndexSettings
 from indexer.index.marks import IndexMark
 from indexer.records import Chunk, Demonstration, Document, Place
 from indexer.settings import store_errors, sync_folder, write_atomically
+from indexer.store.aside import Aside
 from indexer.store.manifest import (
     FILE_NAME,
     FORMAT,
@@ -37,7 +38,6 @@ from indexer.store.tables import (
     demonstration_row,
     document_row,
     field_rows,
-    read_headings,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ RECORDS = "records.db"
 PASSAGES = "passages.faiss"
 DEMONSTRATIONS = "demonstrations.faiss"
 LEXICAL = "bm25"
+
+_MANY = 5000  # rows for which a process of its own is worth its start
 
 # While the file is made nothing of it counts, so nothing is logged; it is synced as a whole.
 _PRAGMAS = """
@@ -61,7 +63,8 @@ class SnapshotContent:
     """All that goes in, each read once and in this order; documents by path, chunks by row.
 
     Row i of a vector source belongs to chunk or demonstration i; both are asked for nothing before
-    the chunks have been read. `copies` are read after the chunks too.
+    the chunks have been read. `copies` are read after the chunks too. `embed` is called before
+    the vectors are asked for: what of them is not there yet has to be there then.
     """
 
     domain: str
@@ -74,6 +77,7 @@ class SnapshotContent:
     demonstration_embedder: EmbedderMark | None = None
     copies: Iterable[tuple[int, Place]] = ()
     index: IndexSettings = field(default_factory=IndexSettings)
+    embed: Callable[[], None] = lambda: None
 
 
 @dataclass(slots=True)
@@ -117,20 +121,31 @@ def write_files(folder: Path, content: SnapshotContent, step: Step = silent) -> 
 def _write_indexes(
     folder: Path, content: SnapshotContent, step: Step
 ) -> tuple[IndexMark, IndexMark]:
+    """Words need no vectors: where there are many, another process sees to them meanwhile."""
     # Imported here: they take long, and who only looks at a snapshot needs none of them.
-    from indexer.index import lexical
     from indexer.index.vectors import build_index
+    from indexer.store.words import build_words
 
-    step("vectors", 0, content.passage_vectors.count)
-    passages = build_index(content.passage_vectors, content.index, folder / PASSAGES)
-    step("vectors", content.passage_vectors.count, content.passage_vectors.count)
-    demonstrations = build_index(
-        content.demonstration_vectors, content.index, folder / DEMONSTRATIONS
-    )
-    step("words", 0, content.passage_vectors.count)
-    lexical.build(lambda: searched_texts(folder / RECORDS), folder / LEXICAL)
-    step("words", content.passage_vectors.count, content.passage_vectors.count)
-    return passages, demonstrations
+    count = content.passage_vectors.count
+    with contextlib.ExitStack() as stack:
+        records, words = folder / RECORDS, folder / LEXICAL
+        aside = None
+        if count >= _MANY:
+            aside = stack.enter_context(Aside("indexer.store.words", records, words))
+        content.embed()
+        step("vectors", 0, count)
+        passages = build_index(content.passage_vectors, content.index, folder / PASSAGES)
+        step("vectors", count, count)
+        examples = build_index(
+            content.demonstration_vectors, content.index, folder / DEMONSTRATIONS
+        )
+        step("words", 0, count)
+        if aside:
+            aside.join(lambda: step("words", 0, count))
+        else:
+            build_words(records, words)
+        step("words", count, count)
+    return passages, examples
 
 
 def _write_records(path: Path, content: SnapshotContent, step: Step) -> Counts:
@@ -184,16 +199,3 @@ def _sync(path: Path) -> None:
         with path.open("rb") as file:
             os.fsync(file.fileno())
         sync_folder(path.parent)
-
-
-def searched_texts(records: Path) -> Iterator[str]:
-    """For each row what its words are looked up in: title, headings and the chunk's text."""
-    address = f"{records.resolve().as_uri()}?mode=ro&immutable=1"
-    with store_errors(records), contextlib.closing(sqlite3.connect(address, uri=True)) as db:
-        documents = db.execute("SELECT path, title, text FROM documents ORDER BY path")
-        chunks = db.execute("SELECT document, start, end, headings FROM chunks ORDER BY row")
-        path, title, text = "", "", ""
-        for document, start, end, headings in chunks:
-            while path != document:
-                path, title, text = next(documents)
-            yield "\n".join([title, *read_headings(headings), text[start:end]])

@@ -1,15 +1,13 @@
 """Whether a snapshot is what was written and can be searched, found out in a process of its own."""
 
 import contextlib
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indexer.errors import DslmError, StoreError
+from indexer.store.aside import Aside
 from indexer.store.draft import RECORDS
 from indexer.store.manifest import mark_file, read_manifest
 from indexer.store.tables import read_sentences
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 _SAMPLE = 64
 _NEAR_ITSELF = 1e-3
 _REMEDY = "Index the domain again; until then activate a release with another snapshot"
-_POLL_SECONDS = 0.02
 
 
 def verify_snapshot(path: Path, waiting: Callable[[], None] = lambda: None) -> None:
@@ -29,24 +26,11 @@ def verify_snapshot(path: Path, waiting: Callable[[], None] = lambda: None) -> N
 
     `waiting` is called again and again meanwhile; what it raises ends that process.
     """
-    command = [sys.executable, "-m", "indexer.store.verify", str(path.resolve())]
-    root = Path(__file__).resolve().parents[2]
-    with tempfile.TemporaryFile() as said:
-        child = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=said)
-        try:
-            while child.poll() is None:
-                waiting()
-                time.sleep(_POLL_SECONDS)
-        except BaseException:
-            child.kill()
-            child.wait()
-            raise
-        said.seek(0)
-        lines = said.read().decode(errors="replace").strip().splitlines()
-    if child.returncode < 0:
-        raise StoreError(f"Reading the snapshot {path} ends by signal {-child.returncode}", _REMEDY)
-    if child.returncode:
-        raise StoreError(lines[-1] if lines else f"The snapshot {path} cannot be read", _REMEDY)
+    try:
+        with Aside("indexer.store.verify", path) as child:
+            child.join(waiting)
+    except StoreError as error:
+        raise StoreError(error.message, _REMEDY) from error
 
 
 def check_snapshot(path: Path) -> None:
