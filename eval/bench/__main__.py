@@ -11,7 +11,7 @@ from rich.console import Console
 
 from eval.bench import relay as relay_bench
 from eval.bench import swap as swap_bench
-from eval.bench.indexing_command import indexing
+from eval.bench.indexing_command import backends, indexing
 from eval.bench.relay import RelaySettings
 from eval.bench.search_command import search
 from eval.bench.swap import SwapSettings, Timing
@@ -30,6 +30,7 @@ app = typer.Typer(
 
 app.command()(search)
 app.command()(indexing)
+app.command()(backends)
 
 
 @app.command()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from eval.bench.indexing import JobRun, Measured
 
 _DOCUMENTS = Path("../shared/data/rag_demo_docs/rag_demo_docs.tar.gz")
+_SETS = Path("../shared/data")
 _EVERY = "txtai,llamaindex,haystack,langchain"
 
 
@@ -127,3 +128,25 @@ def _again(found: "Measured") -> Grid:
         shown = f"{outside[0]:.0f} / {outside[1]:.0f} = {outside[0] / outside[1]:.2f}"
         rows.append((name, shown, "1.3 or less"))
     return Grid("Again, and memory", ("", "measured", "aim"), tuple(rows))
+
+
+def backends(
+    embedder: Annotated[str, typer.Option(help="embedding model, or a folder")] = (
+        "all-MiniLM-L6-v2"
+    ),
+    sets: Annotated[Path, typer.Option(help="folder of scifact and stsbenchmark")] = _SETS,
+    documents: Annotated[int, typer.Option(min=0, help="beside the judged ones")] = 700,
+    rounds: Annotated[int, typer.Option(min=1, help="in which they take turns")] = 3,
+) -> None:
+    """Speed and loss of each backend and number format of an embedding model on this processor.
+
+    Example: python -m eval.bench backends --documents 6000
+    """
+    from eval.bench.indexing_backends import grid, measure
+
+    if not (sets / "scifact").is_dir():
+        raise BadInput(f"There is no folder scifact in {sets}", "Give their folder by --sets")
+    found = measure(embedder, sets, documents, rounds, say)
+    console = Console()
+    console = console if console.is_terminal else Console(width=150)
+    show(console, grid(found, embedder, documents))

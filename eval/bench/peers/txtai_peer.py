@@ -16,6 +16,8 @@ def main() -> None:
     if dtype != "default":
         sys.exit("txtai has no argument for the number format")
     tokenizer = Tokenizer.from_file(str(Path(embedder) / "tokenizer.json"))
+    tokenizer.no_truncation()  # the model's own file says 128
+    tokenizer.no_padding()
     segment = Segmentation(chunker="token", tokenizer=tokenizer, chunk_size=int(tokens))
     chunks = [
         chunk
