@@ -4,11 +4,14 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import bm25s
 import numpy as np
 import pytest
+import Stemmer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,9 +83,6 @@ def test_the_scores_of_some_rows_are_those_of_a_search(index: LexicalIndex) -> N
 
 
 def test_scores_are_those_of_bm25s() -> None:
-    bm25s = pytest.importorskip("bm25s")
-    import Stemmer
-
     chosen = np.random.default_rng(1)
     vocabulary = "kettle boils descaling acids running quickly alarm trays crumbs minutes".split()
     texts = [" ".join(chosen.choice(vocabulary, size=n)) for n in chosen.integers(1, 40, 200)]
@@ -201,8 +201,6 @@ def test_a_place_that_cannot_be_written_is_a_store_error(tmp_path: Path) -> None
 
 def _built(texts: list[str]) -> LexicalIndex:
     """In a folder that goes at once: the files stay readable while they are mapped."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         build(lambda: texts, Path(folder))
         return LexicalIndex.load(Path(folder))
