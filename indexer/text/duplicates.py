@@ -44,7 +44,8 @@ class Duplicates:
     - what tells statements apart is the same, in the same order: numbers with their signs, units
       and neighbours, names and other words with capitals, symbols, negations, quantities and
       obligations (a list for English).
-    So a row of a table or a clause that differs in a number is never a copy of another.
+    So a row of a table or a clause that differs in a number is never a copy of another. Texts of
+    fewer than 25 words are alike below the same title and headings (their `context`) only.
 
     The answer depends on the texts and their order only. Memory is 32 to 56 bytes a text, and up to
     30 MB for words; a text's sketch lies in an unlinked file in `folder` and is read again for
@@ -76,9 +77,9 @@ class Duplicates:
     ) -> None:
         self.close()
 
-    def original(self, text: str) -> int | None:
+    def original(self, text: str, context: str = "") -> int | None:
         """The row of an earlier text that this is alike, or None: then it gets the next row."""
-        return self.original_of(self._sketcher(text))
+        return self.original_of(self._sketcher(text, context))
 
     def original_of(self, sketched: bytes) -> int | None:
         """As `original`, from a sketch that was kept."""

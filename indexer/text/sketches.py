@@ -10,9 +10,10 @@ from array import array
 from typing import NamedTuple
 
 # Part of what decides which chunks a snapshot holds: raise it when a sketch or the rule changes.
-SKETCH_VERSION = "1"
+SKETCH_VERSION = "2"
 
 _SHORT = 8
+_ALONE = 25
 _SHINGLE = 3
 _SLOTS = 32
 _SEED = 7
@@ -64,23 +65,26 @@ class Sketcher:
     def __init__(self) -> None:
         self._words = _Words()
 
-    def __call__(self, text: str) -> bytes:
+    def __call__(self, text: str, context: str = "") -> bytes:
         """All that counts of a text, 32 bytes and 4 for each word: two digests and the words.
 
-        The digests are of the text and of its telling words; a short text has the first only.
+        The digests are of the text and of its telling words; one of a few words has the first
+        only. What a text of up to 24 words says depends on its `context`, its title and headings
+        ("None available." below "Telephone" and below "Fax"), so that is part of its digests.
         """
         pieces, known = text.split(), self._words
-        digest = _digest(" ".join(pieces))
         words = [known[piece] for piece in pieces]
         numbers = b"".join([word.numbers for word in words])
+        above = context if len(numbers) < 4 * _ALONE else ""
+        digest = _digest("\0".join([above, *pieces]))
         if len(numbers) < 4 * _SHORT:
             return digest
-        return digest + _digest("\0".join(_telling(words))) + numbers
+        return digest + _digest("\0".join([above, *_telling(words)])) + numbers
 
 
-def sketch(text: str) -> bytes:
+def sketch(text: str, context: str = "") -> bytes:
     """Of a single text."""
-    return Sketcher()(text)
+    return Sketcher()(text, context)
 
 
 def equal_key(sketched: bytes) -> int:

@@ -102,6 +102,22 @@ def test_a_short_text_is_like_its_equal_only(words: int) -> None:
     assert _originals(text, f"{text}!", text, near=0.5) == [None, None, 0]
 
 
+@pytest.mark.parametrize("words", [2, 7, 8, 24])
+def test_what_a_text_of_few_words_says_depends_on_what_stands_above_it(words: int) -> None:
+    text = " ".join((["none", "available"] * 12)[:words])
+    with Duplicates(DuplicateSettings(near=0.5)) as duplicates:
+        assert duplicates.original(text, "Help > Telephone") is None
+        assert duplicates.original(text, "Help > Fax") is None
+        assert duplicates.original(f"{text}!", "Help > Fax") == (1 if words >= 8 else None)
+        assert duplicates.original(text, "Help > Telephone") == 0
+
+
+def test_a_text_of_many_words_stands_by_itself() -> None:
+    with Duplicates(DuplicateSettings()) as duplicates:
+        assert duplicates.original(CLAUSE, "Sale > Interest") is None
+        assert duplicates.original(CLAUSE, "Lease > Interest") == 0
+
+
 def test_from_one_on_nothing_but_equal_texts_are_alike() -> None:
     texts = (CLAUSE, CLAUSE.replace("payment,", "payment"), CLAUSE)
     assert _originals(*texts, near=1.0) == [None, None, 0]
