@@ -81,11 +81,6 @@ class Retriever:
             Hit(passage, told[hit.row].order, told[hit.row].lexical) for hit, passage in passages
         ]
 
-    def passages(self, vector: Vectors, k: int, min_score: float = -1.0) -> list[Passage]:
-        """At most `k` by vector alone, best first, none with a cosine below `min_score`."""
-        wanted = RetrievalSettings(passages=k, min_passage_score=min(max(min_score, -1.0), 1.0))
-        return [hit.passage for hit in self.search(Question("", vector), wanted)]
-
     def demonstrations(
         self, vector: Vectors, k: int, min_score: float = -1.0, exclude: Collection[str] = ()
     ) -> list[Demonstration]:

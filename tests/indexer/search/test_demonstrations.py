@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from indexer.errors import StoreError
 from indexer.records import Demonstration
 from indexer.search.retriever import Retriever
 from tests.indexer.search.shelf import Shelf, document, vector
@@ -51,3 +53,8 @@ def test_many_doubles_do_not_hide_what_comes_after_them(tmp_path: Path) -> None:
     with shelf.open(tmp_path / "snapshot") as opened:
         found = _ids(opened, 2)
         assert (len(found), found[0]) == (2, "loud")
+
+
+def test_a_vector_of_another_embedder_is_a_store_error(retriever: Retriever) -> None:
+    with pytest.raises(StoreError, match="index of 32"):
+        retriever.demonstrations(np.ones(384, dtype=np.float32), 1)

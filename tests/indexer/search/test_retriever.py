@@ -10,6 +10,7 @@ import pytest
 from indexer.domain import RetrievalSettings
 from indexer.errors import StoreError
 from indexer.records import Place, Vectors
+from indexer.search.ranking import Question
 from indexer.search.retriever import Retriever
 from tests.indexer.search.shelf import Shelf, document, question, vector
 
@@ -63,7 +64,6 @@ def test_only_as_many_as_asked_and_none_below_the_least_cosine(retriever: Retrie
     least = every[1].passage.score
     assert retriever.search(asked, _with(ANY, min_passage_score=least)) == every[:2]
     assert retriever.search(asked, _with(ANY, passages=0)) == []
-    assert retriever.passages(asked.vector, 2) == [hit.passage for hit in every[:2]]
 
 
 def test_words_find_what_a_vector_does_not(retriever: Retriever) -> None:
@@ -160,4 +160,4 @@ def test_many_threads_read_at_once(retriever: Retriever) -> None:
 
 def test_a_vector_of_another_embedder_is_a_store_error(retriever: Retriever) -> None:
     with pytest.raises(StoreError, match="index of 32"):
-        retriever.passages(np.ones(384, dtype=np.float32), 1)
+        retriever.search(Question("x", np.ones(384, dtype=np.float32)), ANY)
