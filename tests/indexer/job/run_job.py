@@ -33,7 +33,8 @@ def main() -> int:
         except DslmError as error:
             sys.stderr.write(f"{type(error).__name__}: {error}")
             return error.exit_code
-    _say({"snapshot": result.snapshot, "embedded": result.embedded})
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _say({"snapshot": result.snapshot, "embedded": result.embedded, "memory": memory})
     return 0
 
 

@@ -1,7 +1,10 @@
 """kill -9 at any moment, then the same command: the same bytes as if nothing had happened.
 
-That these tests can fail was tried by mutations, one at a time:
-MUTATIONS
+That these tests can fail was tried by mutations, one at a time; each made at least one fail:
+- drafts with a name like a snapshot's (killed in `write`: a torn snapshot is found);
+- changes that leave the mark of the published snapshot (killed in `read`: it counts as current);
+- a resumed run that takes what was split for embedded (killed in `embed`: a vector is missing);
+- drafts of killed jobs that are not removed (killed in `write`: one is left).
 """
 
 import random
