@@ -164,16 +164,19 @@ def ask(
         switches["mode"] = mode.value
     settings = read_settings()
     where = url or f"http://{settings.host}:{settings.port}"
-    asyncio.run(stream_answer(where, domain, question, switches))
+    key = os.environ.get("DSLM_KEY")
+    asyncio.run(stream_answer(where, domain, question, switches, key))
 
 
-async def stream_answer(url: str, domain: str, question: str, switches: dict[str, Any]) -> None:
+async def stream_answer(
+    url: str, domain: str, question: str, switches: dict[str, Any], key: str | None = None
+) -> None:
     """Print an answer piece by piece; the last piece brings what it rests on."""
     from eval.client import Client
 
     messages = [{"role": "user", "content": question}]
     async with (
-        Client(url) as client,
+        Client(url, key=key) as client,
         client.stream(domain, messages, {"dslm": switches}) as pieces,
     ):
         async for piece in pieces:

@@ -53,12 +53,17 @@ class Client:
         concurrency: int = 4,
         seconds: float = 300.0,
         transport: httpx.AsyncBaseTransport | None = None,
+        key: str | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         self._gate = asyncio.Semaphore(concurrency)
         # trust_env off: a proxy of the machine must never come between us and a local service.
         self._http = httpx.AsyncClient(
-            base_url=self.url, timeout=seconds, transport=transport, trust_env=False
+            base_url=self.url,
+            timeout=seconds,
+            transport=transport,
+            trust_env=False,
+            headers={"Authorization": f"Bearer {key}"} if key else None,
         )
 
     async def __aenter__(self) -> Self:
