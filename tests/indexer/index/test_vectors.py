@@ -67,7 +67,7 @@ def test_an_index_is_of_the_kind_that_was_asked_for_and_reaches_its_recall(
 def test_scores_are_cosines_and_fall(indexes: dict[str, VectorIndex], kind: str) -> None:
     scores, rows = indexes[kind].search(QUERIES, 10)
     exact = np.einsum("nd,nkd->nk", QUERIES, MATRIX[rows])
-    assert np.allclose(scores, exact, atol=5e-3 if kind == IVF_SQ8 else 1e-3)
+    assert np.allclose(scores, exact, atol=1e-2 if kind == IVF_SQ8 else 1e-3)
     assert np.all(np.diff(scores, axis=1) <= 0)
 
 
