@@ -12,7 +12,7 @@ import psutil
 
 from indexer.errors import BadInput
 
-_SAMPLE_SECONDS = 0.2
+_FIRST_SAMPLE, _LAST_SAMPLE = 0.2, 1.5  # seconds apart: to look costs what is looked at time
 _MIB = 1024 * 1024
 
 
@@ -59,14 +59,14 @@ def run_child(
 
 
 def _watch(process: subprocess.Popen[str]) -> tuple[float, str]:
-    peak = 0.0
+    peak, wait = 0.0, _FIRST_SAMPLE
     while True:
         peak = max(peak, _memory(process.pid))
         try:
-            output, _ = process.communicate(timeout=_SAMPLE_SECONDS)
+            output, _ = process.communicate(timeout=wait)
             return peak, output
         except subprocess.TimeoutExpired:
-            continue
+            wait = min(1.1 * wait, _LAST_SAMPLE)
 
 
 def _memory(pid: int) -> float:

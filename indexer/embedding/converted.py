@@ -4,14 +4,17 @@ They lie in `$XDG_CACHE_HOME/dslm/converted` (or `~/.cache/dslm/converted`), nam
 are made of, and may be removed at any time.
 """
 
+import contextlib
 import copy
 import hashlib
 import importlib.metadata
+import io
+import logging
 import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +80,24 @@ def _version(library: str) -> str:
         ) from error
 
 
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Converters report to people; here the output may be a job's, which programs read."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+            torch.no_grad(),
+        ):
+            warnings.simplefilter("ignore")  # of tracing: the shapes that matter are kept open
+            yield
+    finally:
+        logging.disable(level)
+
+
 class _Tokens(torch.nn.Module):
     """The bare network: ids and mask to a vector per token."""
 
@@ -98,21 +119,18 @@ def _example() -> tuple[torch.Tensor, torch.Tensor]:
 def _to_openvino(loaded: Loaded, quantised: bool, file: Path) -> None:
     import openvino
 
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of tracing: the shapes that matter are kept open
+    with _quietly():
         converted = openvino.convert_model(_Tokens(loaded.transformer), example_input=_example())
         if quantised:
             import nncf
 
-            nncf.set_log_level("ERROR")
             converted = nncf.compress_weights(converted, mode=nncf.CompressWeightsMode.INT8_SYM)
         openvino.save_model(converted, str(file), compress_to_fp16=False)
 
 
 def _to_onnx(loaded: Loaded, quantised: bool, file: Path) -> None:
     plain = file.with_name("plain.onnx") if quantised else file
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
+    with _quietly():
         torch.onnx.export(
             _Tokens(loaded.transformer),
             _example(),
@@ -126,5 +144,6 @@ def _to_onnx(loaded: Loaded, quantised: bool, file: Path) -> None:
     if quantised:
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        quantize_dynamic(str(plain), str(file), weight_type=QuantType.QInt8, per_channel=True)
+        with _quietly():
+            quantize_dynamic(str(plain), str(file), weight_type=QuantType.QInt8, per_channel=True)
         plain.unlink()

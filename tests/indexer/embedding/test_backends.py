@@ -49,9 +49,12 @@ def test_a_converted_model_gives_the_vectors_of_torch(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])
-def test_int8_is_near_and_a_space_of_its_own(backend: str, tmp_path: Path) -> None:
+def test_int8_is_near_and_a_space_of_its_own(
+    backend: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     folder = write_bge(tmp_path / "bge-tiny-en-v1.5")
     precise, small = _open(folder, "torch"), _open(folder, backend, "int8")
+    assert capfd.readouterr().out == ""  # a job's output is read by programs
     texts = [*_TEXTS, "the kettle big"] * 5
     together = small.embed_passages(texts)
     assert np.all(np.sum(together * precise.embed_passages(texts), axis=1) > 0.97)
