@@ -127,15 +127,14 @@ class Steps:
         mark = self.passages.mark(self.meter.check)
         question_mark = self.questions.mark(self.meter.check)
         self._check_room(mark)
-        if not self._split_early(mark):
-            self._embed_passages(mark)
-        self.catalog.commit()
 
         def embed() -> None:
             self._embed_passages(mark)
             self._embed_questions(question_mark)
             self.catalog.commit()
 
+        if not self._split_early(mark):
+            embed()
         content = self._content(mark, question_mark, embed)
         snapshot_id = write_snapshot(self.paths, content, self._write_step())
         folder = self.paths.snapshot(self.domain.name, snapshot_id)
