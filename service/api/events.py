@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 Answer = TypeVar("Answer")
 GONE = 499
+STALLED_SECONDS = 30.0
 
 
 class EventStream(Response):
@@ -22,6 +23,8 @@ class EventStream(Response):
     ) -> None:
         self._body = body
         self._close = close
+        self._writing = False
+        self._sent = 0
         self.status_code = 200
         self.background = None
         self.init_headers({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
@@ -32,7 +35,7 @@ class EventStream(Response):
         leaving = asyncio.ensure_future(gone(receive))
         status = GONE
         try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await self._until_over(sending, leaving)
             if sending.done():
                 sending.result()
                 status = 200
@@ -42,11 +45,25 @@ class EventStream(Response):
             await asyncio.gather(sending, leaving, return_exceptions=True)
             self._close(status)
 
+    async def _until_over(self, *either: asyncio.Future[None]) -> None:
+        """Or until the client has not read for too long: it would hold its place for ever."""
+        seen = -1
+        while True:
+            wait = asyncio.wait(
+                either, timeout=STALLED_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            if (await wait)[0] or (self._writing and self._sent == seen):
+                return
+            seen = self._sent
+
     async def _send(self, send: Send) -> None:
         head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(head)
         async for part in self._body():
+            self._writing = True
             await send({"type": "http.response.body", "body": part, "more_body": True})
+            self._writing = False
+            self._sent += 1
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from service.api import protocol, wire
+from service.api import events, protocol, wire
 from service.api.protocol import LARGEST_HEAD, MOST_HEADERS, BoundedProtocol
 from tests.service.fake_engine import serving
 from tests.service.product import Product, running
@@ -112,6 +112,21 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(
 
     response = httpx.post(f"{product.url}/v1/chat/completions", content=pieces())
     assert response.status_code == 413
+
+
+def test_a_client_that_never_reads_does_not_hold_its_place(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "STALLED_SECONDS", 0.3)
+    product.engine.says = " ".join(["x" * 100_000] * 400)
+    message = b'{"model": "base", "messages": [{"role": "user", "content": "x"}], "stream": true}'
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
+    address = (urlsplit(product.url).hostname, urlsplit(product.url).port)
+    with socket.create_connection(address, 5) as connection:
+        connection.sendall(head % len(message) + message)
+        product.until(lambda: "dslm_in_flight 1.0" in product.get("/metrics").text)
+        product.until(lambda: "dslm_in_flight 0.0" in product.get("/metrics").text)
+        product.until(lambda: product.engine.running == 0)
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready", "/metrics", "/v1/models", "/v1/domains"])
