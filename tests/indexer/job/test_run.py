@@ -195,3 +195,18 @@ def test_a_domain_is_indexed_with_the_packaged_model(domain: Domain, paths: Path
     assert snapshot.manifest.embedder.dimension == 384
     snapshot.close()
     assert IndexJob(domain, paths).run().snapshot == result.snapshot
+
+
+@pytest.mark.slow
+def test_what_is_split_before_the_model_is_loaded_gives_the_same_bytes(
+    folder: Path, paths: Paths, tmp_path: Path
+) -> None:
+    IndexJob(load_domain(folder), paths).run()
+    _edit(folder)
+    reports: list[Progress] = []
+    changed = IndexJob(load_domain(folder), paths, reports.append).run()
+    phases = list(dict.fromkeys(report.phase for report in reports))
+    assert phases.index("split") < phases.index("write") < phases.index("embed")
+    afresh = IndexJob(load_domain(folder), Paths(tmp_path / "afresh")).run()
+    assert changed.snapshot == afresh.snapshot
+    assert changed.embedded < afresh.embedded
