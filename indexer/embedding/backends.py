@@ -43,8 +43,6 @@ class TorchBackend:
     def __init__(self, loaded: Loaded, device: str) -> None:
         self._transformer = loaded.transformer
         self._device = device
-        if device == "cpu":
-            torch.set_num_threads(1)  # for each of our threads: many small texts, not one large
 
     def __call__(self, ids: Ids, mask: Ids) -> torch.Tensor:
         features = {"input_ids": self._there(ids), "attention_mask": self._there(mask)}

@@ -52,6 +52,8 @@ class Embedder:
         self.device = here if settings.backend == "torch" else "cpu"
         self.backend = settings.backend
         self.dtype = choose_dtype(settings, self.device)
+        if self.device == "cpu":
+            torch.set_num_threads(1)  # for each of our threads: many small texts, not one large
         loaded = load(settings, self.device, self.dtype if self.backend == "torch" else "fp32")
         self._tokenizer, self._counter = loaded.tokens, loaded.counter
         self._head, self._padding = loaded.head, loaded.padding
@@ -64,8 +66,8 @@ class Embedder:
         self._batch = self._forward if self._budget else SameBits(self._forward)
         self.max_tokens = self._room(loaded.limit)
         self.dimension = int(self._forward([self._tokenizer.encode("probe").ids]).shape[1])
-        number_format = "int8" if self.dtype == "int8" else ""
-        self.space = self._digest(_sample_of_weights(loaded), number_format)
+        coarse = ["int8"] if self.dtype == "int8" else []
+        self.space = self._digest(_sample_of_weights(loaded), *coarse)
         self.fingerprint = self._fingerprint(settings.name)
 
     def count_tokens(self, text: str) -> int:

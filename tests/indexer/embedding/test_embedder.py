@@ -9,8 +9,9 @@ from sentence_transformers import SentenceTransformer
 
 from indexer.domain import EmbedderSettings
 from indexer.embedding.embedder import Embedder, Role
+from indexer.embedding.probes import check_probes
 from indexer.embedding.weights import PACKAGED, identity, locate
-from indexer.errors import BadInput, DslmError
+from indexer.errors import BadInput, DslmError, StoreError
 from indexer.records import Vectors
 from tests.indexer.tiny_encoders import embed_directly, write_bge, write_gtr
 
@@ -75,6 +76,22 @@ def test_bge_is_pooled_at_its_first_token_with_a_prefix_on_questions_only(bge: P
     for_passages, for_demonstrations = embedder.embed_question(_TEXTS[0])
     assert np.allclose(for_passages, asked[0], atol=1e-5)
     assert np.allclose(for_demonstrations, plain[0], atol=1e-5)
+
+
+def test_e5_has_a_prefix_on_questions_and_another_on_passages(tmp_path: Path) -> None:
+    folder = write_bge(tmp_path / "e5-tiny", pooling="mean")
+    embedder = _open(folder)
+    asked = _reference(str(folder), ["query: " + text for text in _TEXTS])
+    told = _reference(str(folder), ["passage: " + text for text in _TEXTS])
+    assert np.allclose(embedder.embed_queries(_TEXTS), asked, atol=1e-5)
+    assert np.allclose(embedder.embed_passages(_TEXTS), told, atol=1e-5)
+    assert np.allclose(embedder.embed_symmetric(_TEXTS), _reference(str(folder), _TEXTS), atol=1e-5)
+
+
+def test_probes_are_made_again_by_the_same_model_and_not_by_another(bge: Path, gtr: Path) -> None:
+    check_probes(_open(bge, "bf16"), _open(bge).probes())
+    with pytest.raises(StoreError, match="another embedder"):
+        check_probes(_open(gtr), _open(bge).probes())
 
 
 def test_bge_that_would_be_pooled_by_mean_is_refused(tmp_path: Path) -> None:
