@@ -54,7 +54,7 @@ bench: setup ## speed, as ratios to a peer measured in the same run
 	@$(BIN)/python -m eval.bench relay
 	@$(BIN)/python -m eval.bench swap
 
-docs: setup ## write the tree in README.md anew
+docs: setup ## write the tree in deploy/docs/tree.md anew
 	@$(BIN)/python -m deploy.checks.tree
 
 lock: setup ## write deploy/setup/requirements-cpu.txt anew from what .venv holds

@@ -1,4 +1,4 @@
-"""Write the tree in README.md anew: every file with the first sentence of its own docstring.
+"""Write deploy/docs/tree.md anew: every file with the first sentence of its own docstring.
 
 What is no Python module is described here. `--check` writes nothing and fails if it would.
 """
@@ -30,20 +30,23 @@ OTHERS = {
 
 
 def main() -> int:
-    """Exit code 0; with `--check` 1 if the README's tree is not today's."""
-    readme = ROOT / "README.md"
-    before = readme.read_text(encoding="utf-8")
+    """Exit code 0; with `--check` 1 if the tree is not today's."""
+    page = ROOT / "deploy" / "docs" / "tree.md"
+    before = page.read_text(encoding="utf-8")
     after = with_tree(before, tree(ROOT))
     if "--check" not in sys.argv:
-        readme.write_text(after, encoding="utf-8")
+        page.write_text(after, encoding="utf-8")
     elif after != before:
-        print("error: the tree in README.md is out of date. Run `make docs`", file=sys.stderr)
+        print(
+            "error: the tree in deploy/docs/tree.md is out of date. Run `make docs`",
+            file=sys.stderr,
+        )
         return 1
     return 0
 
 
-def with_tree(readme: str, lines: list[str]) -> str:
-    head, _, rest = readme.partition(BEGIN)
+def with_tree(page: str, lines: list[str]) -> str:
+    head, _, rest = page.partition(BEGIN)
     _, _, tail = rest.partition(END)
     return f"{head}{BEGIN}\n```text\n" + "\n".join(lines) + f"\n```\n{END}{tail}"
 
