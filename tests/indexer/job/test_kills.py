@@ -145,7 +145,7 @@ def test_what_is_live_outlives_a_kill_while_it_is_renewed(
 
 
 def test_the_packaged_model_goes_on_where_it_was_killed(folder: Path, tmp_path: Path) -> None:
-    write_corpus(folder, 6)
+    write_corpus(folder, 80)
     stores = [tmp_path / "killed", tmp_path / "undisturbed"]
     command = [sys.executable, "-c", _REAL, str(folder)]
     child = subprocess.Popen(
@@ -154,7 +154,9 @@ def test_the_packaged_model_goes_on_where_it_was_killed(folder: Path, tmp_path: 
     assert child.stdout is not None
     embedded = (line for line in child.stdout if line.startswith("embed"))
     next(embedded)
-    next(embedded)
+    began = time.monotonic()
+    while time.monotonic() - began < 1.5:  # what is kept is committed once a second
+        next(embedded)
     child.kill()
     assert finish_quietly(child) == -9
     results = [
