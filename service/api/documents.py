@@ -57,7 +57,8 @@ def document_routes(
     async def show_document(domain: str, path: str) -> Response:
         async with releases.lease(domain) as opened:
             document = await asyncio.to_thread(opened.retriever.document, path)
-        if document is None or documents.is_hidden(domain, path, document.id):
+        name = opened.release.domain  # without the number of a release that was asked for
+        if document is None or documents.is_hidden(name, path, document.id):
             raise UnknownName(f"The domain '{domain}' has no document '{path}'")
         return Json({"path": document.path, "title": document.title, "text": document.text})
 

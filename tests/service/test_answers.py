@@ -141,6 +141,91 @@ def test_answers_conform_to_openais_description(live: LiveService, mode: str) ->
     validate("ErrorResponse", live.chat("nobody", QUESTION).json())
 
 
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "parameters": {"type": "object", "properties": {"hot": {"type": "boolean"}}},
+    },
+}
+SHAPE = {"type": "object", "properties": {"days": {"type": "integer"}}, "required": ["days"]}
+WISHES: dict[str, dict[str, Any]] = {
+    "log probabilities": {"logprobs": True, "top_logprobs": 2},
+    "several answers": {"n": 2, "seed": 1},
+    "a schema": {
+        "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": SHAPE}}
+    },
+    "sampling": {
+        "temperature": 0.7,
+        "top_p": 0,
+        "top_k": 5,
+        "min_p": 0.1,
+        "stop": ["."],
+        "logit_bias": {"5": -100},
+        "presence_penalty": 0.5,
+        "frequency_penalty": 0.5,
+        "repetition_penalty": 1.1,
+        "bad_words": ["never"],
+        "min_tokens": 1,
+        "max_completion_tokens": 12,
+    },
+}
+
+
+@pytest.mark.skipif(not OPENAPI.is_dir(), reason="OpenAI's API description is not here")
+@pytest.mark.parametrize("wish", WISHES)
+@pytest.mark.parametrize("model", ["legal", "base"])
+def test_whatever_is_asked_of_the_form_conforms_to_openais_description(
+    live: LiveService, model: str, wish: str
+) -> None:
+    generate = {"dslm": {"mode": "generate"}} if model == "legal" else {}
+    body = {"max_tokens": 48, **WISHES[wish], **generate}
+    body.pop("max_tokens" if "max_completion_tokens" in body else "", None)
+    whole = live.chat(model, QUESTION, **body)
+    assert whole.status_code == 200, whole.text
+    validate("CreateChatCompletionResponse", whole.json())
+    usage = {"stream": True, "stream_options": {"include_usage": True}}
+    streamed = live.chat(model, QUESTION, **body, **usage).text
+    assert streamed.endswith("data: [DONE]\n\n")
+    for line in streamed.splitlines():
+        if line.startswith("data: {"):
+            validate("CreateChatCompletionStreamResponse", json.loads(line[6:]))
+    message = whole.json()["choices"][0]["message"]
+    assert not message.get("tool_calls")
+    if wish == "a schema" and whole.json()["choices"][0]["finish_reason"] == "stop":
+        assert isinstance(json.loads(message["content"])["days"], int)
+
+
+@pytest.mark.skipif(not OPENAPI.is_dir(), reason="OpenAI's API description is not here")
+def test_completions_and_embeddings_conform_to_openais_description(live: LiveService) -> None:
+    off = {"passages": False, "demonstrations": False}
+    for model, more in (("base", {}), ("support", {"dslm": off})):
+        body = {"model": model, "prompt": ["Once", "Twice"], "max_tokens": 4, "logprobs": 2, **more}
+        whole = httpx.post(f"{live.url}/v1/completions", json=body, timeout=60)
+        assert whole.status_code == 200, whole.text
+        validate("CreateCompletionResponse", whole.json())
+        streamed = httpx.post(f"{live.url}/v1/completions", json={**body, "stream": True})
+        assert streamed.text.endswith("data: [DONE]\n\n")
+    vectors = client(live).embeddings.create(model="legal", input=["a", "b"])
+    validate("CreateEmbeddingResponse", vectors.model_dump(exclude_none=True))
+
+
+NAMED = {"type": "function", "function": {"name": "weather"}}
+
+
+@pytest.mark.parametrize("choice", ["auto", "required", NAMED], ids=str)
+def test_without_a_parser_vllm_refuses_tools_and_says_what_to_set(
+    live: LiveService, choice: Any
+) -> None:
+    """The demonstration base was never taught to call any."""
+    for stream in (False, True):
+        answer = live.chat("base", QUESTION, tools=[WEATHER], tool_choice=choice, stream=stream)
+        assert answer.status_code == 400
+        assert "--tool-call-parser" in answer.json()["error"]["message"]
+    none = live.chat("base", QUESTION, tools=[WEATHER], tool_choice="none", max_tokens=4)
+    assert none.status_code == 200, none.text
+
+
 def test_the_bare_base_answers_and_streams(live: LiveService) -> None:
     whole = client(live).chat.completions.create(
         model="base", messages=ask("Hello"), max_tokens=4, temperature=0

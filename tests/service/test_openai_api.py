@@ -343,7 +343,10 @@ def test_numbers_in_json_are_no_citations(product: Product) -> None:
 def test_markers_in_text_are_citations(product: Product) -> None:
     product.engine.says = "[1] Prune roses in March."
     message = product.chat(tools=[TOOL], tool_choice="auto").json()["choices"][0]["message"]
-    assert message["annotations"][0]["quote"] == "Prune roses in March."
+    (note,) = message["annotations"]
+    assert note["quote"] == "Prune roses in March."
+    document = product.get(note["url_citation"]["url"]).json()
+    assert document["text"][note["start"] : note["end"]] == note["quote"]
 
 
 def test_parts_of_text_are_joined_and_the_developer_speaks_as_the_system(product: Product) -> None:
