@@ -1,6 +1,7 @@
 """Documents to chunks, and chunks to the texts that have not been embedded yet."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from indexer.domain import ChunkingSettings
 from indexer.job.counting import Counter
@@ -10,7 +11,8 @@ from indexer.store.catalog import Catalog
 from indexer.store.pieces import KeyedChunk, Pieces, VectorCache, text_key
 from indexer.store.tables import DOCUMENT, read_document
 from indexer.text.chunking import split, with_context
-from indexer.text.sketches import sketch
+from indexer.text.counting import WordCounter
+from indexer.text.sketches import Sketcher
 
 
 class PassageTexts:
@@ -30,7 +32,8 @@ class PassageTexts:
         self._vectors = vectors
         self._settings = settings
         self._recipe = recipe
-        self._counter = counter
+        self._counter = replace(counter, count=WordCounter(counter.count))
+        self._sketcher = Sketcher()
         self._heard = heard
         self._given: set[bytes] = set()
         self.unsplit = self._pieces.count_unsplit(recipe)
@@ -69,11 +72,15 @@ class PassageTexts:
         texts = [self._text(document, chunk) for chunk in chunks]
         keys = [text_key("passage", text) for text in texts]
         keyed = [
-            KeyedChunk(chunk, key, sketch(document.text[chunk.start : chunk.end]))
+            KeyedChunk(chunk, key, self._sketch(document, chunk))
             for chunk, key in zip(chunks, keys, strict=True)
         ]
         self._pieces.put(document.path, keyed, self._recipe)
         return keys, texts
+
+    def _sketch(self, document: Document, chunk: Chunk) -> bytes:
+        context = "\n".join([document.title, *chunk.headings])
+        return self._sketcher(document.text[chunk.start : chunk.end], context)
 
     def _known(self, path: str) -> tuple[list[bytes], list[str]]:
         query = f"SELECT {DOCUMENT} FROM documents WHERE path = ? AND recipe = ?"

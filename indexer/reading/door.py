@@ -15,7 +15,7 @@ from indexer.reading.encoding import declared_in, decode
 from indexer.reading.kinds import KINDS, NAMES, Kind, kind_of, suffix_of
 from indexer.reading.layout import Extract, Line, named_after, to_document
 from indexer.reading.mail import attachments, mails_of, parse_mail, read_mail
-from indexer.reading.markdown import read_markdown
+from indexer.reading.markdown import read_markdown, read_mdx
 from indexer.reading.markup import read_html
 from indexer.reading.objects import read_json, read_jsonl
 from indexer.reading.plaintext import read_text
@@ -26,6 +26,7 @@ from indexer.records import Document, Rejected
 Found = Iterator[Document | Rejected]
 _PAGES: dict[Kind, Callable[[str], Extract]] = {
     "markdown": read_markdown,
+    "mdx": read_mdx,
     "html": read_html,
     "text": read_text,
 }

@@ -9,13 +9,14 @@ from indexer.reading.archive import DAMAGED
 from indexer.reading.rules import Refused
 
 Kind: TypeAlias = Literal[
-    "markdown", "html", "text", "csv", "tsv", "json", "jsonl", "mail", "mbox",
+    "markdown", "mdx", "html", "text", "csv", "tsv", "json", "jsonl", "mail", "mbox",
     "pdf", "docx", "pptx", "xlsx", "xls", "ods", "odt", "rtf", "epub", "msg", "doc", "ppt", "zip",
     "ole", "any",
 ]  # fmt: skip
 
 _SUFFIXES: dict[Kind, str] = {
     "markdown": ".md .markdown",
+    "mdx": ".mdx",
     "html": ".html .htm .xhtml",
     "text": ".txt .text .log .rst .adoc .asciidoc .org",
     "csv": ".csv",
@@ -46,7 +47,7 @@ KINDS[""] = "any"
 NAMES = ", ".join(suffix for suffix in KINDS if suffix)
 
 _TEXTUAL: frozenset[Kind] = frozenset(
-    ("markdown", "html", "text", "csv", "tsv", "json", "jsonl", "mail", "mbox", "any")
+    ("markdown", "mdx", "html", "text", "csv", "tsv", "json", "jsonl", "mail", "mbox", "any")
 )
 _OPEN_DOCUMENT: tuple[tuple[bytes, Kind], ...] = (
     (b"opendocument.text", "odt"),

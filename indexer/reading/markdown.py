@@ -13,6 +13,7 @@ from indexer.records import Value
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 _PAIR = re.compile(r"^([A-Za-z][\w -]*):[ \t]*(.*)$", re.MULTILINE)
+_IMPORT = re.compile(r"^import [^\n]*(?:from )?['\"][^'\"\n]+['\"];?[ \t]*$", re.MULTILINE)
 # An alias repeats what it names: a few lines can stand for gigabytes.
 _ALIAS = re.compile(r"(?:^|[\s\[{,:])\*\w", re.MULTILINE)
 
@@ -27,6 +28,12 @@ def read_markdown(text: str) -> Extract:
     title = clean(str(stated.get("title") or ""))
     fields: dict[str, Value] = to_fields(stated, without=("title",))
     return Extract(title or found.title, found.lines, fields)
+
+
+def read_mdx(text: str) -> Extract:
+    """Markdown with components: tags go as HTML's do, and so do the lines that import them."""
+    head, fence, rest = text.partition("```")
+    return read_markdown(_IMPORT.sub("", head) + fence + rest)
 
 
 def _front_matter(text: str) -> dict[Any, Any]:

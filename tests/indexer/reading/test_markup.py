@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.reading.markdown import read_markdown
+from indexer.reading.markdown import read_markdown, read_mdx
 from indexer.reading.markup import read_html
 
 _PAGE = """<html><head><title>Kettle | Help</title><style>p {}</style></head><body>
@@ -100,3 +100,12 @@ def test_a_page_with_much_outside_its_paragraphs_is_kept_whole() -> None:
     table = "<table><tr><td>Boils in four minutes</td><td>1.7 litres</td></tr></table>"
     found = read_html(_news(after=table * 12))
     assert [line.text for line in found.lines[-2:]] == ["Boils in four minutes | 1.7 litres"] * 2
+
+
+def test_markdown_with_components_keeps_its_text_and_loses_its_imports() -> None:
+    found = read_mdx(
+        '---\ntitle: Values\n---\n\nimport Note from "/notes.mdx"\n\n<Note/>\n\nSet `a` first.\n'
+        "\n```js\nimport a from 'b'\n```\n"
+    )
+    assert found.title == "Values"
+    assert [line.text for line in found.lines] == ["Set a first.", "import a from 'b'"]
