@@ -116,7 +116,7 @@ class RetrievalSettings(Settings):
     """
 
     mode: Literal["dense", "lexical", "hybrid"] = "dense"
-    fusion: Literal["rrf", "minmax"] = "rrf"
+    fusion: Literal["rrf", "minmax"] = "minmax"
     candidates: int = Field(default=50, ge=1, le=1000)
     rerank: Text | None = None
     diversity: float = Field(default=0.0, ge=0.0, le=1.0)
