@@ -143,7 +143,7 @@ def test_an_unknown_version_of_a_shipped_adapter_is_not_taken_for_another_bases(
 def test_a_dry_run_tells_the_plan_and_writes_nothing(home: Home) -> None:
     done = home.run("index", "kitchen", "--dry-run")
     assert done.returncode == 0
-    assert done.stdout.startswith("kitchen: would be 1 new, 0 changed")
+    assert "kitchen: new kettle.md\nkitchen: 1 new, 0 changed" in done.stdout
     assert not home.store.exists()
 
 
