@@ -8,6 +8,7 @@ from indexer.errors import Cancelled
 from indexer.job.results import Progress
 
 _SECONDS_PER_REPORT = 0.2
+_OVERLAPPED = "split"  # goes on, unreported, while texts are embedded
 
 
 @dataclass(slots=True)
@@ -20,6 +21,7 @@ class Meter:
     _phase: str = ""
     _began: float = 0.0
     _from: int = 0
+    _last: tuple[int, int] = (0, 0)
     _reported: float = 0.0
 
     def step(self, phase: str, done: int, total: int) -> None:
@@ -30,6 +32,7 @@ class Meter:
         if begins:
             self.end()
             self._phase, self._began, self._from = phase, now, done
+        self._last = done, total
         if begins or (total and done == total) or now - self._reported > _SECONDS_PER_REPORT:
             self._reported = now
             took = now - self._began
@@ -47,5 +50,8 @@ class Meter:
         """The phase that was reported last is over."""
         if self._phase:
             took = time.monotonic() - self._began
+            done, total = self._last
+            if done < total and self._phase != _OVERLAPPED:  # less was left to do than foreseen
+                self.report(Progress(self._phase, total, total, 0.0, None))
             self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + took
             self._phase = ""
