@@ -32,6 +32,16 @@ def searches(mark: IndexMark, vectors: int, gpus: int) -> bool:
     return gpus > 0 and vectors >= _FEWEST_TO_SEARCH and mark.kind in _SEARCHED
 
 
+def placed(index: faiss.Index, mark: IndexMark, gpus: int) -> "GpuSearch | None":
+    """A copy on the GPU, if it is worth it and there is room: the engine may hold all of it."""
+    if not searches(mark, int(index.ntotal), gpus):
+        return None
+    try:
+        return GpuSearch(index, mark)
+    except RuntimeError:  # FAISS's word for memory that is not to be had; the processor answers too
+        return None
+
+
 def train(index: faiss.Index, sample: Vectors) -> None:
     """Train an index with inverted lists; the clusters are found on a GPU where there is one."""
     if count():

@@ -47,9 +47,7 @@ class VectorIndex:
     def __init__(self, index: faiss.Index, mark: IndexMark) -> None:
         self._index = index
         self.mark = mark
-        self._gpu = (
-            gpu.GpuSearch(index, mark) if gpu.searches(mark, self.count, gpu.count()) else None
-        )
+        self._gpu = gpu.placed(index, mark, gpu.count())
 
     @classmethod
     def load(cls, path: Path, mark: IndexMark) -> "VectorIndex":

@@ -31,3 +31,16 @@ def test_a_gpu_searches_what_is_large_and_what_it_can(
 def test_more_nearest_than_a_gpu_gives_are_asked_of_the_processor() -> None:
     assert gpu.GpuSearch.takes(2048)
     assert not gpu.GpuSearch.takes(2049)
+
+
+class _Large:
+    ntotal = 2_000_000
+
+
+def test_without_room_on_the_gpu_the_processor_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(index: object, mark: IndexMark) -> None:
+        raise RuntimeError("cudaMalloc error out of memory")
+
+    monkeypatch.setattr(gpu, "GpuSearch", no_room)
+    assert gpu.placed(_Large(), _mark("flat"), gpus=1) is None
+    assert gpu.placed(_Large(), _mark("flat"), gpus=0) is None
