@@ -228,8 +228,9 @@ class Jobs:
         await self._files.keep(job)
         ended = [one for one in self.newest_first() if one.has_ended]
         for old in ended[KEPT_JOBS:]:
-            del self._jobs[old.id], self._versions[old.id]
-            await self._files.remove(old)
+            await self._files.remove(old)  # first: what is forgotten must not come back at a start
+            self._jobs.pop(old.id, None)
+            self._versions.pop(old.id, None)
         self._tell(job)
 
     def _tell(self, job: Job | None) -> None:
