@@ -68,6 +68,8 @@ def front_door(context: typer.Context) -> None:
     if context.invoked_subcommand != "serve":
         # Threads that spin while they wait made indexing beside a busy engine fifty times slower.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        # One kernel is kept for each length of text: half a gigabyte in a large job, for no speed.
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     context.obj = lambda: workplace(read_settings())
 
 
