@@ -142,7 +142,7 @@ def _escape(members: Members) -> Members:
 
 
 def _absolute(members: Members) -> Members:
-    return {**members, "/tmp/x": b"x"}
+    return {**members, "/elsewhere/x": b"x"}
 
 
 def _unlisted(members: Members) -> Members:
@@ -186,7 +186,7 @@ def _not_json(members: Members) -> Members:
     ("change", "said"),
     [
         (_escape, "names files outside a snapshot"),
-        (_absolute, "'/tmp/x', which is no plain file in a snapshot"),
+        (_absolute, "'/elsewhere/x', which is no plain file in a snapshot"),
         (_unlisted, "'more.txt', which its manifest does not list"),
         (_lacking, "lacks 'records.db'"),
         (_swapped, "'records.db' with another content"),
