@@ -22,8 +22,8 @@ _ADDRESS = re.compile(
 )
 _TRAILING = ".,;:!?'\"’”)]}"  # noqa: RUF001
 _REGIONS = ("US", "GB")
-_ANNOUNCED = re.compile(
-    r"(?:tel|phone|call|fax|mobile|cell|ring|dial)\w*[^\w+]{0,3}$", re.IGNORECASE
+_ANNOUNCED = re.compile(  # "<PHONE>" in a masked line announces nothing
+    r"(?<!<)(?:tel|phone|call|fax|mobile|cell|ring|dial)\w*[^\w+]{0,3}$", re.IGNORECASE
 )
 
 
@@ -54,12 +54,14 @@ def ibans(line: str) -> Iterator[Span]:
     """Of the length that the country prescribes, with the right check digits."""
     from stdnum import iban
 
-    for match in _IBAN.finditer(line):
+    end = 0
+    while match := _IBAN.search(line, end):
         found = match.group()
         while found and not iban.is_valid(found):  # words in capitals may follow
             found = found.rpartition(" ")[0]
+        end = match.start() + (len(found) or 4)  # and another number after those
         if found:
-            yield match.start(), match.start() + len(found)
+            yield match.start(), end
 
 
 def us_ssns(line: str) -> Iterator[Span]:

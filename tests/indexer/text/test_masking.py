@@ -106,6 +106,13 @@ def test_what_two_kinds_find_is_masked_once() -> None:
     assert counts == {"email": 2}
 
 
+def test_a_mask_announces_no_number_behind_it() -> None:
+    found, counts = Masker(["phone"]).mask(_document("Call (212) 555-0143. 2147483647"))
+    assert found.text == "T\nCall <PHONE>. 2147483647"
+    assert counts == {"phone": 2}  # in the text, and in the field with the same words
+    assert Masker(["phone"]).mask(found) == (found, Counter())
+
+
 def test_a_title_is_masked_and_counted_once() -> None:
     found, counts = Masker(["email"]).mask(_document("Text.", title="To a@b.example"))
     assert (found.title, found.text) == ("To <EMAIL>", "To <EMAIL>\nText.")
