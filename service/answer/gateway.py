@@ -1,37 +1,31 @@
 """One question, from the request to the answer: the path that every request takes."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from service.answer import local
-from service.answer.checks import (
-    Checks,
-    can_be_quoted,
-    check_greedy,
-    refuse_what_the_base_cannot,
-    refuse_what_the_mode_cannot,
-)
+from service.answer.checks import check_greedy, refuse_what_the_base_cannot
 from service.answer.citations import Citations, cite, merged
 from service.answer.completion import CompletionRequest
-from service.answer.composing import Composer
+from service.answer.payload import Asked, engine_name, payload_of
 from service.answer.plan import Plan
+from service.answer.planning import Planner
 from service.answer.relay import Relay
 from service.answer.releases import OpenRelease, Releases
-from service.answer.request import ChatRequest, Mode
+from service.answer.request import ChatRequest
 from service.answer.retrieval import Retrieval
 from service.answer.tokens import TokenCounter
 from service.engines.command import BASE_NAME
 from service.engines.engine import CHAT, COMPLETIONS, Engine
 from service.engines.supervisor import EngineSupervisor
-from service.errors import ContextLengthExceeded, Unavailable, Unsupported
+from service.errors import Unsupported
 from service.telemetry import Telemetry
 
 STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 
 
 class Gateway:
-    """Plans an answer, then lets the engine write it, or writes a quotation itself."""
+    """Has an answer planned, then lets the engine write it, or gives the plan's own."""
 
     def __init__(
         self,
@@ -44,19 +38,16 @@ class Gateway:
         telemetry: Telemetry,
     ) -> None:
         self._releases = releases
-        self._retrieval = retrieval
         self._engine = engine
         self._supervisor = supervisor
         self._context = context
-        self._checks = Checks(tokens, context)
-        self._composer = Composer(tokens, context, self._checks)
-        self._telemetry = telemetry
+        self._planner = Planner(retrieval, tokens, context, supervisor.require_ready, telemetry)
 
     def serves(self, name: str) -> bool:
         """Is this the base, or a domain?"""
         return name == BASE_NAME or name in self._releases.domains
 
-    def adapter_of(self, request: ChatRequest | CompletionRequest) -> str | None:
+    def adapter_of(self, request: Asked) -> str | None:
         """What the engine will have to hold for this; UnknownDomain if there is no such name."""
         name, at, _ = request.model.partition("@")
         if name == BASE_NAME:
@@ -69,11 +60,11 @@ class Gateway:
             return request.model
         return live.adapter.digest if live.adapter else None
 
-    async def plan(self, request: ChatRequest | CompletionRequest) -> Plan:
+    async def plan(self, request: Asked) -> Plan:
         """Decide everything before the engine is asked; `finish` must follow."""
         check_greedy(request)
         if isinstance(request, ChatRequest):
-            self._checks.refuse_unknown_to_template(request)
+            self._planner.checks.refuse_unknown_to_template(request)
         if request.model == BASE_NAME:
             refuse_what_the_base_cannot(request)
             self._supervisor.require_ready()
@@ -82,7 +73,7 @@ class Gateway:
         try:
             if isinstance(request, CompletionRequest):
                 return self._completion(request, opened)
-            return await self._specialist(request, opened)
+            return await self._planner.plan(request, opened)
         except BaseException:
             self._releases.release(opened)
             raise
@@ -128,10 +119,10 @@ class Gateway:
         )
         return plan.relay.body
 
-    def _bare(self, request: ChatRequest | CompletionRequest, name: str) -> Plan:
+    def _bare(self, request: Asked, name: str) -> Plan:
         """As it came, to the base or to an adapter."""
         path = CHAT if isinstance(request, ChatRequest) else COMPLETIONS
-        return Plan(request, "generate", path, payload=self._payload(request, name))
+        return Plan(request, "generate", path, payload=payload_of(request, name, self._context))
 
     def _completion(self, request: CompletionRequest, opened: OpenRelease) -> Plan:
         """A domain's adapter goes on with a text: no template, no passages, no demonstrations."""
@@ -140,72 +131,9 @@ class Gateway:
             raise Unsupported(message, "Ask /v1/chat/completions", param="dslm.mode")
         request.check_bare()
         self._supervisor.require_ready()
-        plan = self._bare(request, _engine_name(request, opened))
+        plan = self._bare(request, engine_name(request, opened))
         plan.opened = opened
         return plan
-
-    async def _specialist(self, request: ChatRequest, opened: OpenRelease) -> Plan:
-        mode = self._mode(request, opened)
-        question = request.question()
-        refuse_what_the_mode_cannot(request, mode)
-        limit = request.limit() or opened.release.max_tokens
-        await asyncio.to_thread(self._checks.check, request, limit)
-        found = self._checks.clean(await self._retrieval.find(question, opened, request.dslm))
-        self._telemetry.retrieval.labels(opened.release.domain).observe(found.seconds)
-        plan = Plan(request, mode, opened=opened, found=found)
-        wants_passages = request.dslm.passages and opened.release.retrieval.passages
-        # A tool may know what the documents do not say.
-        if wants_passages and not found.passages and not request.may_call():
-            plan.local = local.refusal(opened, as_refusal=request.is_shaped())
-        elif mode == "quote":
-            plan.local = local.quotation(
-                opened, await self._retrieval.quote(question, opened, found)
-            )
-        else:
-            await asyncio.to_thread(self._compose, plan, request, opened)
-        return plan
-
-    def _mode(self, request: ChatRequest, opened: OpenRelease) -> Mode:
-        """The mode asked for; `quote` while the engine is away, if domain and request allow that.
-
-        A request that no quotation can satisfy waits for the engine.
-        """
-        mode = request.dslm.mode or opened.release.mode
-        if mode == "quote":
-            return mode
-        try:
-            self._supervisor.require_ready()
-        except Unavailable:
-            if opened.release.fallback == "quote" and can_be_quoted(request):
-                return "quote"
-            raise
-        return mode
-
-    def _compose(self, plan: Plan, request: ChatRequest, opened: OpenRelease) -> None:
-        """Fill the plan's prompt and payload; on a thread, since counting tokens takes long."""
-        release = opened.release
-        payload = self._payload(request, _engine_name(request, opened))
-        plan.prompt, payload["messages"] = self._composer.compose(request, release, plan.found)
-        payload["max_tokens"] = request.limit() or release.max_tokens
-        payload.setdefault("temperature", 0.0 if (request.n or 1) == 1 else 1.0)
-        if plan.mode == "verbatim":
-            payload["structured_outputs"] = {"choice": list(plan.prompt.choices)}
-        plan.payload = payload
-
-    def _payload(self, request: ChatRequest | CompletionRequest, name: str) -> dict[str, Any]:
-        payload = {"model": name, **request.sampling()}
-        if isinstance(request, ChatRequest):
-            payload["messages"] = request.plain_messages()
-        else:
-            payload["prompt"] = request.prompt
-        limit = request.limit()
-        if limit and limit >= self._context:
-            raise ContextLengthExceeded(
-                f"max_tokens = {limit} leaves no room in this base's context of {self._context}",
-                "Lower max_tokens",
-                param=request.limit_name(),
-            )
-        return payload if limit is None else {**payload, "max_tokens": limit}
 
     def _cited(self, plan: Plan, choice: dict[str, Any]) -> Citations:
         """Annotate a choice in place."""
@@ -227,12 +155,6 @@ class Gateway:
             return Citations()
         refusal = plan.opened.release.refusal
         return cite(text, plan.prompt.sources, plan.opened.label, refusal)
-
-
-def _engine_name(request: ChatRequest | CompletionRequest, opened: OpenRelease) -> str:
-    """What the engine calls the domain's adapter, or the base if there is none."""
-    wanted = opened.adapter and request.dslm.adapter
-    return opened.adapter.engine_name() if opened.adapter and wanted else BASE_NAME
 
 
 async def _once(whole: bytes) -> AsyncIterator[bytes]:
