@@ -119,6 +119,11 @@ class AdapterRegistry:
         """Where the engine finds the weights."""
         return self._paths.adapter(manifest.digest)
 
+    @property
+    def services(self) -> Path:
+        """Where the services that use these adapters tell each other that they live."""
+        return self._paths.adapters / ".services"
+
     def engine_name(self, manifest: AdapterManifest) -> str:
         """What the engine knows this version as: never reused, never loaded in place."""
         return engine_name(manifest.name, manifest.digest)
