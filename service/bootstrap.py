@@ -19,7 +19,7 @@ from service.answer.retrieval import Retrieval
 from service.answer.tokens import TokenCounter
 from service.child import ChildSettings
 from service.documents import Documents
-from service.engines.command import engine_command, engine_environment
+from service.engines.command import BASE_NAME, engine_command, engine_environment
 from service.engines.engine import Engine
 from service.engines.process import ElsewhereHost, EngineHost, EngineProcess
 from service.engines.supervisor import EngineSupervisor
@@ -79,13 +79,14 @@ def build(settings: ServiceSettings, host: EngineHost | None = None) -> Service:
     url, host = _engine(settings, host)
     engine = Engine(url, settings.engine_read_seconds)
     registry = AdapterRegistry(paths)
-    switch = AdapterSwitch(engine, registry, settings.max_cpu_loras, telemetry)
+    meters = telemetry.of_engine(BASE_NAME)
+    switch = AdapterSwitch(engine, registry, settings.max_cpu_loras, meters)
     supervisor = EngineSupervisor(
         engine,
         host,
         switch.reconcile,
         switch.engine_ended,
-        telemetry,
+        meters,
         start_seconds=settings.engine_start_seconds,
         crash_limit=settings.engine_crashes,
     )

@@ -1,8 +1,20 @@
 """What the service counts; one registry per service, so that two can live in one process."""
 
+from dataclasses import dataclass
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineMeters:
+    """What one engine's supervisor, switch and pool count."""
+
+    engine_ready: Gauge
+    engine_restarts: Counter
+    in_flight: Gauge
+    adapters: Gauge
 
 
 class Telemetry:
@@ -46,6 +58,24 @@ class Telemetry:
             buckets=SECONDS,
             registry=registry,
         )
-        self.engine_ready = Gauge("dslm_engine_ready", "1 while it answers", registry=registry)
-        self.engine_restarts = Counter("dslm_engine_restarts", "restarts", registry=registry)
-        self.adapters = Gauge("dslm_adapters_registered", "in the engine", registry=registry)
+        self.engine_ready = Gauge(
+            "dslm_engine_ready", "1 while it answers", ["engine"], registry=registry
+        )
+        self.engine_restarts = Counter(
+            "dslm_engine_restarts", "restarts", ["engine"], registry=registry
+        )
+        self.engine_in_flight = Gauge(
+            "dslm_engine_in_flight", "answers at work there", ["engine"], registry=registry
+        )
+        self.adapters = Gauge(
+            "dslm_adapters_registered", "in the engine", ["engine"], registry=registry
+        )
+
+    def of_engine(self, name: str) -> EngineMeters:
+        """The metrics of one engine."""
+        return EngineMeters(
+            self.engine_ready.labels(name),
+            self.engine_restarts.labels(name),
+            self.engine_in_flight.labels(name),
+            self.adapters.labels(name),
+        )

@@ -9,7 +9,7 @@ from typing import Literal
 from service.engines.engine import Engine
 from service.engines.process import EngineHost
 from service.errors import ServiceError, Unavailable
-from service.telemetry import Telemetry
+from service.telemetry import EngineMeters
 
 log = logging.getLogger("dslm.engine")
 State = Literal["starting", "ready", "down", "failed", "stopped"]
@@ -34,7 +34,7 @@ class EngineSupervisor:
         host: EngineHost,
         on_ready: Callable[[], Awaitable[None]],
         on_end: Callable[[], None],
-        telemetry: Telemetry,
+        meters: EngineMeters,
         *,
         start_seconds: float,
         crash_limit: int,
@@ -43,7 +43,7 @@ class EngineSupervisor:
         self._host = host
         self._on_ready = on_ready
         self._on_end = on_end
-        self._telemetry = telemetry
+        self._meters = meters
         self._start_seconds = start_seconds
         self._crash_limit = crash_limit
         self._crashes: list[float] = []
@@ -83,7 +83,7 @@ class EngineSupervisor:
         try:
             while await self._one_life():
                 await asyncio.sleep(BACKOFF[min(len(self._crashes), len(BACKOFF)) - 1])
-                self._telemetry.engine_restarts.inc()
+                self._meters.engine_restarts.inc()
             self._enter("failed")
         except Exception:  # whatever it is, nobody else would notice that supervision has ended
             log.exception("the engine cannot be supervised any more")
@@ -143,7 +143,7 @@ class EngineSupervisor:
     def _enter(self, state: State) -> None:
         self.state = state
         self._since = time.monotonic()
-        self._telemetry.engine_ready.set(state == "ready")
+        self._meters.engine_ready.set(state == "ready")
         self.changed.set()
         self.changed = asyncio.Event()
         log.info("engine: %s", state)

@@ -61,7 +61,7 @@ class Case:
             self.host,
             self._reconcile,
             self._end,
-            Telemetry(),
+            Telemetry().of_engine("base"),
             start_seconds=0.3,
             crash_limit=crash_limit,
         )

@@ -13,6 +13,8 @@ from service.errors import EngineRejected, Overloaded, Unavailable
 from service.telemetry import Telemetry
 from tests.service.fake_engine import FakeEngine, serving
 
+METERS = Telemetry().of_engine("base")
+
 
 class Shelf:
     """The part of a registry that the switch uses."""
@@ -46,7 +48,7 @@ class Case:
 
     def __init__(self, url: str, capacity: int) -> None:
         self.engine = Engine(url, 5)
-        self.switch = AdapterSwitch(self.engine, Shelf(), capacity, Telemetry())  # type: ignore[arg-type]
+        self.switch = AdapterSwitch(self.engine, Shelf(), capacity, METERS)  # type: ignore[arg-type]
 
     async def __aenter__(self) -> AdapterSwitch:
         await self.switch.reconcile()

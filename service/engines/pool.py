@@ -1,0 +1,212 @@
+"""Which engine answers this: the engines of one base, and how a request chooses among them.
+
+Rendezvous hashing gives each adapter an order of the engines that hardly changes when one comes or
+goes, so its weights and its cached prompts stay where they are. A release's adapter is held by the
+first two engines of its order while the release is open: one answers, the other takes over at once.
+Whoever else must answer loads it before it is asked, and keeps it while the release is open: beyond
+its places an engine's switch parks those that write no answer.
+"""
+
+import hashlib
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from adapters.manifest import AdapterManifest
+from service.engines.command import BASE_NAME
+from service.engines.engine import Engine
+from service.engines.supervisor import EngineSupervisor
+from service.engines.switch import AdapterSwitch, Registered
+from service.errors import EngineRejected, Overloaded, Unavailable
+from service.telemetry import EngineMeters
+
+HOMES = 2
+# Bounded loads (arXiv 1608.01350): an engine takes a quarter more than the mean before others help.
+SLACK = 1.25
+# So many answers at once cost an engine that batches hardly more than one.
+EASY = 8
+
+
+@dataclass(slots=True, eq=False)
+class Unit:
+    """One engine with everything that belongs to it alone; `base_name`: what it calls its base."""
+
+    name: str
+    engine: Engine
+    supervisor: EngineSupervisor
+    switch: AdapterSwitch
+    meters: EngineMeters
+    base_name: str = BASE_NAME
+    in_flight: int = 0
+
+    @property
+    def ready(self) -> bool:
+        return self.supervisor.ready
+
+    def count(self, change: int) -> None:
+        """One answer more or less at work here."""
+        self.in_flight += change
+        self.meters.in_flight.set(self.in_flight)
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """An adapter in use by an open release, and where it is registered for that."""
+
+    manifest: AdapterManifest
+    places: dict[Unit, Registered] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """One request's place at an engine; `called`: what that engine calls whom it is to ask."""
+
+    unit: Unit
+    called: str
+    entry: Registered | None = None
+
+
+class EnginePool:
+    """The engines of one base; owns who answers what."""
+
+    def __init__(self, name: str, units: Sequence[Unit]) -> None:
+        self.name = name
+        self.units = tuple(units)
+        self._held: list[Held] = []
+
+    @property
+    def ready(self) -> bool:
+        """Can anything be answered?"""
+        return any(unit.ready for unit in self.units)
+
+    @property
+    def failed(self) -> bool:
+        """No engine of this base will come back."""
+        return all(unit.supervisor.failed for unit in self.units)
+
+    def require_ready(self) -> None:
+        """Unavailable, with the shortest wait of all engines, unless one is ready."""
+        refusals = []
+        for unit in self.units:
+            try:
+                return unit.supervisor.require_ready()
+            except Unavailable as error:
+                refusals.append(error)
+        raise min(refusals, key=lambda error: error.retry_after or math.inf)
+
+    async def hold(self, manifest: AdapterManifest) -> Held:
+        """Register an adapter where it is at home; `let_go` must follow.
+
+        An engine that is away only notes it, and loads it before it is ready again.
+        """
+        held = Held(manifest)
+        self._held.append(held)
+        try:
+            for unit in ranked(self.units, manifest.digest)[:HOMES]:
+                await self._place(held, unit)
+        except BaseException:
+            self.let_go(held)
+            raise
+        return held
+
+    def let_go(self, held: Held) -> None:
+        """End a release's use. Not async: it also runs where a cancellation ends every await."""
+        self._held.remove(held)
+        for unit, entry in held.places.items():
+            unit.switch.release(entry)
+        held.places.clear()
+
+    async def lease(
+        self, affinity: str | None, held: Held | None = None, tried: Collection[Unit] = ()
+    ) -> Lease:
+        """A place at the engine that suits best, of those not tried yet; `finish` must follow.
+
+        Unavailable if none is ready, Overloaded if none has room for the adapter.
+        """
+        left = set(tried)
+        while True:
+            unit = self.pick(affinity, left)
+            try:
+                return await self._enter(unit, held)
+            except (EngineRejected, Overloaded, Unavailable):
+                left.add(unit)
+                if not any(other.ready and other not in left for other in self.units):
+                    raise
+
+    def finish(self, lease: Lease) -> None:
+        """Give a place back, whatever came of it. Not async, as `let_go`."""
+        if lease.entry:
+            lease.unit.switch.let_go(lease.entry)
+        lease.unit.count(-1)
+
+    def pick(self, affinity: str | None, tried: Collection[Unit] = ()) -> Unit:
+        """The first of `affinity`'s order that is under its share, else the least loaded."""
+        order = ranked(self.units, affinity) if affinity else self.units
+        ready = [unit for unit in order if unit.ready and unit not in tried]
+        if not ready:
+            self.require_ready()
+            raise Unavailable("No other engine can answer this", "Try again", retry_after=1)
+        busy = sum(unit.in_flight for unit in ready) + 1
+        share = max(EASY, math.ceil(SLACK * busy / len(ready)))
+        easy = [unit for unit in ready[:HOMES] if unit.in_flight < share] if affinity else []
+        return easy[0] if easy else min(ready, key=lambda unit: unit.in_flight)
+
+    async def settle(self) -> None:
+        """Wait for the unloads under way."""
+        for unit in self.units:
+            await unit.switch.settle()
+
+    async def _enter(self, unit: Unit, held: Held | None) -> Lease:
+        lease = Lease(unit, unit.base_name)
+        unit.count(1)
+        try:
+            if held is not None:
+                if unit not in held.places:
+                    await self._place(held, unit)
+                entry = held.places[unit]
+                await unit.switch.hold(entry)
+                lease.entry = entry
+                lease.called = entry.engine_name()
+        except BaseException:
+            self.finish(lease)
+            raise
+        return lease
+
+    async def _place(self, held: Held, unit: Unit) -> None:
+        """Register it on one more engine, which keeps it while the release is open."""
+        entry = await unit.switch.acquire(held.manifest)
+        if held in self._held and unit not in held.places:
+            held.places[unit] = entry
+        else:  # let go meanwhile, or another request was faster
+            unit.switch.release(entry)
+
+
+class Engines:
+    """The pools of every base, by name; each base stands on its own."""
+
+    def __init__(self, pools: Mapping[str, EnginePool]) -> None:
+        self._pools = pools
+
+    def __getitem__(self, name: str) -> EnginePool:
+        return self._pools[name]
+
+    def __iter__(self) -> Iterator[EnginePool]:
+        return iter(self._pools.values())
+
+    @property
+    def units(self) -> list[Unit]:
+        return [unit for pool in self for unit in pool.units]
+
+    @property
+    def failed(self) -> bool:
+        """Nothing that is served will ever answer again."""
+        return all(pool.failed for pool in self)
+
+
+def ranked(units: Sequence[Unit], affinity: str) -> list[Unit]:
+    """Rendezvous hashing: an engine's coming or going moves only what it gets or had."""
+
+    def weight(unit: Unit) -> bytes:
+        return hashlib.blake2b(f"{affinity}\0{unit.name}".encode(), digest_size=8).digest()
+
+    return sorted(units, key=weight, reverse=True)
