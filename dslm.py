@@ -12,6 +12,8 @@ import typer
 
 from adapters.command_line import DomainName, Workplace, examples, group
 from adapters.commands import adapters_app, release_app
+from adapters.merging.commands import EXAMPLES as MERGES
+from adapters.merging.commands import merge_adapters
 from adapters.snapshot_commands import snapshot_app
 from eval.remote_commands import documents_app, jobs_app
 from indexer.errors import BadInput, DslmError, NotFound
@@ -43,6 +45,7 @@ class Mode(StrEnum):
 
 
 app = group("Domain specialists over one base: adapters, demonstrations and passages together.")
+adapters_app.command("merge", epilog=examples(*MERGES))(merge_adapters)
 app.add_typer(adapters_app, name="adapters")
 app.add_typer(release_app, name="release")
 app.add_typer(snapshot_app, name="snapshot")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -54,6 +54,24 @@ class TrainingRecord(Pinned):
     last_loss: float
 
 
+class Parent(Pinned):
+    """A version that went into a merged one, and how strongly."""
+
+    digest: str
+    label: str
+    weight: float
+
+
+class MergeRecord(Pinned):
+    """How versions were merged; `error` is the share of the change that a lower rank lost."""
+
+    parents: tuple[Parent, ...]
+    method: Literal["linear", "ties", "dare"]
+    density: float
+    seed: int
+    error: float
+
+
 class AdapterCard(Pinned):
     """Lies beside a trained adapter's weights and says all that `adapters add` needs."""
 
@@ -64,6 +82,7 @@ class AdapterCard(Pinned):
     dataset_digest: str
     note: str = ""
     training: TrainingRecord | None = None
+    merged: MergeRecord | None = None
 
 
 class AdapterManifest(Pinned):
@@ -82,6 +101,7 @@ class AdapterManifest(Pinned):
     created: datetime
     files: dict[str, str]
     note: str = ""
+    merged: MergeRecord | None = None
 
     @property
     def label(self) -> str:

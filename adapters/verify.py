@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,9 +17,10 @@ import numpy as np
 from adapters.base import BaseProfile
 from adapters.errors import AdapterRefused
 from adapters.manifest import CONFIG_FILE, WEIGHTS_FILE
+from adapters.scaling import matches, rank_of, ranks_by_pattern
 from adapters.tensors import TensorInfo, read_floats, read_header
 
-_KEY = re.compile(
+KEY: Final = re.compile(
     r"base_model\.model\.(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(\.weight)?"
 )
 _LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
@@ -117,19 +117,12 @@ def _check_scale(config: dict[str, Any], max_rank: int) -> None:
             f"lora_alpha is {alpha!r} in {CONFIG_FILE}, so the adapter would do nothing",
             "Write the lora_alpha it was trained with",
         )
-    highest = max([rank, *_pattern(config, "rank_pattern").values()])
+    highest = max([rank, *ranks_by_pattern(config).values()])
     if highest > max_rank:
         raise AdapterRefused(
             f"The adapter's rank {highest} is above the engine's {max_rank}",
             f"Raise the engine's highest rank to {highest}, or train with r = {max_rank}",
         )
-
-
-def _pattern(config: dict[str, Any], field: str) -> Mapping[str, int]:
-    ranks = config.get(field) or {}
-    if isinstance(ranks, dict) and all(isinstance(rank, int) for rank in ranks.values()):
-        return ranks
-    raise AdapterRefused(f"{field} is {ranks!r}", "Map module names to ranks")
 
 
 def _check_base_name(config: dict[str, Any], base: BaseProfile) -> None:
@@ -155,7 +148,7 @@ def _read_pairs(folder: Path) -> dict[str, _Pair]:
         raise AdapterRefused(str(error), "Save the adapter again") from error
     halves: dict[str, dict[str, tuple[TensorInfo, bool]]] = {}
     for key, info in header.items():
-        match = _KEY.fullmatch(key)
+        match = KEY.fullmatch(key)
         if match is None:
             raise AdapterRefused(
                 f"Tensor {key} is none the engine would apply",
@@ -186,21 +179,13 @@ def _check_module(module: str, pair: _Pair, config: dict[str, Any], base: BasePr
             reason = f"is no part of the base {base.name}"
         raise AdapterRefused(f"The adapter's {module} {reason}", "Serve the base it was trained on")
     out, inner = shape[::-1] if pair.embedding else shape
-    rank = _rank_of(module, config)
+    rank = rank_of(module, config)
     for side, info, wanted in (("A", pair.a, (rank, inner)), ("B", pair.b, (out, rank))):
         if info.shape != wanted:
             raise AdapterRefused(
                 f"{module}.lora_{side} is {info.shape}, rank {rank} on this base needs {wanted}",
                 f"Serve the base it was trained on, and its true r in {CONFIG_FILE}",
             )
-
-
-def _rank_of(module: str, config: dict[str, Any]) -> int:
-    """The module's rank by PEFT's rule: the first pattern that matches its end, else `r`."""
-    for key, rank in _pattern(config, "rank_pattern").items():
-        if _matches(rf"(.*\.)?({key})", module):
-            return rank
-    return int(config["r"])
 
 
 def _check_coverage(pairs: dict[str, _Pair], config: dict[str, Any], base: BaseProfile) -> None:
@@ -224,17 +209,8 @@ def _check_coverage(pairs: dict[str, _Pair], config: dict[str, Any], base: BaseP
 
 def _is_target(module: str, targets: str | list[str]) -> bool:
     if isinstance(targets, str):
-        return targets != "all-linear" and _matches(targets, module)
+        return targets != "all-linear" and matches(targets, module)
     return any(module == target or module.endswith(f".{target}") for target in targets)
-
-
-def _matches(pattern: str, module: str) -> bool:
-    try:
-        return re.fullmatch(pattern, module) is not None
-    except re.error as error:
-        raise AdapterRefused(
-            f"{pattern!r} is no pattern ({error})", f"Correct {CONFIG_FILE}"
-        ) from error
 
 
 def _check_values(path: Path, pairs: dict[str, _Pair]) -> None:

@@ -1,0 +1,1 @@
+"""Merging adapter versions: what they change in their base, added up and written as one adapter."""
