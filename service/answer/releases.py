@@ -10,38 +10,22 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from adapters.base import BaseProfile
 from adapters.registry import AdapterRegistry
 from adapters.release import Release, ReleaseStore
 from indexer.domain import Domain, load_domain
 from indexer.errors import NotFound
-from indexer.search.retriever import Retriever
 from indexer.settings import Paths
-from service.answer.snapshots import OpenSnapshots
-from service.engines.switch import AdapterSwitch, Registered
+from service.answer.opened import Opening
+from service.answer.opened import OpenRelease as OpenRelease
+from service.engines.switch import AdapterSwitch
 from service.errors import Unavailable, UnknownDomain
 from service.telemetry import Telemetry
 
 log = logging.getLogger("dslm.releases")
 FOLLOW_SECONDS = 1.0
 KEPT_OPEN = 4
-
-
-@dataclass(slots=True, eq=False)
-class OpenRelease:
-    """A release that answers: its snapshot open, its adapter registered."""
-
-    release: Release
-    retriever: Retriever
-    adapter: Registered | None
-    users: int = 0
-
-    @property
-    def label(self) -> str:
-        """`domain@N`, by which it can be asked for when it is no longer live."""
-        return f"{self.release.domain}@{self.release.number}"
 
 
 class Releases:
@@ -58,10 +42,9 @@ class Releases:
     ) -> None:
         self.domains = domains
         self.store = ReleaseStore(paths)
-        self._snapshots = OpenSnapshots(paths)
+        self._opening = Opening(paths, registry, switch, base)
         self._registry = registry
         self._switch = switch
-        self._base = base
         self._telemetry = telemetry
         self._live: dict[str, OpenRelease] = {}
         self._pinned: OrderedDict[str, OpenRelease] = OrderedDict()
@@ -107,11 +90,7 @@ class Releases:
 
     def release(self, opened: OpenRelease) -> None:
         """End one use; the last one closes what the release held."""
-        opened.users -= 1
-        if opened.users == 0:
-            if opened.adapter:
-                self._switch.release(opened.adapter)
-            self._snapshots.release(opened.release)
+        self._opening.close(opened)
 
     async def set_adapter(self, name: str, reference: str | None) -> Release:
         """Make and activate a release with another adapter (None: without).
@@ -123,7 +102,7 @@ class Releases:
         entry = await self._switch.acquire(manifest) if manifest else None
 
         def create() -> Release:
-            digest = self._base.digest
+            digest = self._opening.base_digest
             domain = load_domain(folder)
             return self.store.create(domain, adapter=manifest, base=digest, activate=False)
 
@@ -165,7 +144,7 @@ class Releases:
             release = await asyncio.to_thread(self.store.live, name)
             live = self._live.get(name)
             if release and (live is None or live.release.number != release.number):
-                self._replace(name, await self._open(release))
+                self._replace(name, await self._opening.open(release, "live"))
 
     async def close(self) -> None:
         """Close what no answer uses any more, and have the adapters unloaded."""
@@ -173,7 +152,7 @@ class Releases:
             self.release(opened)
         self._live.clear()
         self._pinned.clear()
-        await self._switch.settle()
+        await self._opening.settle()
 
     async def _flip(
         self,
@@ -185,12 +164,11 @@ class Releases:
         began = time.monotonic()
         async with self._changing[name]:
             release = await asyncio.to_thread(target)
-            opened = await self._open(release)
+            opened = await self._opening.open(release, "live")
             try:
                 point = publish or (lambda r: self.store.activate(name, r.number))
                 await asyncio.to_thread(point, release)
             except BaseException:
-                opened.users += 1
                 self.release(opened)
                 raise
             self._replace(name, opened)
@@ -198,33 +176,11 @@ class Releases:
         return release
 
     def _replace(self, name: str, opened: OpenRelease) -> None:
-        opened.users += 1
         old = self._live.get(name)
         self._live[name] = opened
         log.info("%s answers with release %d", name, opened.release.number)
         if old:
             self.release(old)
-
-    async def _open(self, release: Release) -> OpenRelease:
-        retriever = await self._snapshots.acquire(release)
-        try:
-            adapter = await self._adapter(release)
-        except BaseException:
-            self._snapshots.release(release)
-            raise
-        return OpenRelease(release, retriever, adapter)
-
-    async def _adapter(self, release: Release) -> Registered | None:
-        if release.adapter is None:
-            return None
-        if release.base != self._base.digest:
-            raise Unavailable(
-                f"Release {release.number} of {release.domain} needs another base than "
-                f"{self._base.name}",
-                "Serve that base, train the adapter on this one, or set the adapter to null",
-            )
-        manifest = await asyncio.to_thread(self._registry.get, release.adapter.digest)
-        return await self._switch.acquire(manifest)
 
     async def _pin(self, name: str, number: str) -> OpenRelease:
         """A release that is not live; the last few asked for stay open."""
@@ -232,8 +188,7 @@ class Releases:
         async with self._changing[name]:
             if label not in self._pinned:
                 release = await asyncio.to_thread(self._numbered, name, number)
-                self._pinned[label] = await self._open(release)
-                self._pinned[label].users += 1
+                self._pinned[label] = await self._opening.open(release, "pinned")
         self._pinned.move_to_end(label)
         opened = self._pinned[label]
         while len(self._pinned) > KEPT_OPEN:
