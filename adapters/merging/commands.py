@@ -44,7 +44,7 @@ def merge_adapters(
     density: Annotated[float, typer.Option(help="the share that ties and dare keep")] = 0.5,
     seed: Annotated[int, typer.Option(help="what dare drops: same seed, same adapter")] = 0,
     dry_run: Annotated[
-        bool, typer.Option(help="check that the parts go together, no more")
+        bool, typer.Option("--dry-run", help="check that the parts go together, no more")
     ] = False,
 ) -> None:
     """Merge adapter versions, or one at another strength, into a new version.
