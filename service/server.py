@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 
 import uvicorn
+import uvloop
 
 from indexer.errors import BadInput, DslmError
 from service.api.protocol import BoundedProtocol
@@ -46,7 +47,9 @@ def serve(settings: ServiceSettings) -> int:
     if not keys:
         log.warning("NO API KEYS: whoever reaches %s may ask and change all", settings.host)
     with bind(settings) as listener:
-        return asyncio.run(_serve(settings, listener))
+        # uvicorn chooses a loop only where it runs the program itself.
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(settings, listener))
 
 
 def bind(settings: ServiceSettings) -> socket.socket:
