@@ -9,12 +9,12 @@ counts tokens itself or knows which base answers.
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar, get_args
 
 from adapters.errors import PromptTooLong
+from adapters.markers import parse_citations as parse_citations
 from indexer.errors import BadInput
 from indexer.records import Demonstration, Passage
 
@@ -26,8 +26,6 @@ REFUSAL_ID: Final = 0
 Count = Callable[[str], int]
 Message = dict[str, str]
 Piece = TypeVar("Piece")
-
-_MARKER = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +99,6 @@ def compose(
         tokens=tokens,
         choices=_choices(prompt_format, sources, refusal),
     )
-
-
-def parse_citations(text: str) -> list[tuple[int, int, int]]:
-    """Find the `[n]` markers of an answer, also `[1, 3]`, as (id, start, end) into the answer."""
-    return [
-        (int(number), marker.start(), marker.end())
-        for marker in _MARKER.finditer(text)
-        for number in marker[1].split(",")
-    ]
 
 
 def _turn(role: str, content: str) -> Message:

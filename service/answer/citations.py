@@ -1,33 +1,35 @@
-"""Checks an answer's `[n]` markers against what was shown, and gives each its span."""
+"""What an answer's `[n]` lead to: each marker's document and span, as annotations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote as percent
 
-from adapters.prompt import REFUSAL_ID, Source, parse_citations
+from adapters.prompt import REFUSAL_ID, Source
+from service.answer.markers import Markers
 
 
 @dataclass(frozen=True, slots=True)
 class Citations:
-    """Annotations of one answer; `unknown`: markers that name nothing shown."""
+    """One answer as it is passed on; `unknown`: markers that named nothing shown, taken out."""
 
+    text: str = ""
     annotations: list[dict[str, Any]] = field(default_factory=list)
     unknown: list[int] = field(default_factory=list)
     refused: bool = False
 
 
-def cite(text: str, sources: Sequence[Source], release: str, refusal: str) -> Citations:
-    """Annotate `text`, said by `release` (`domain@N`); a marker without a source is unknown."""
+def cite(markers: Markers, sources: Sequence[Source], release: str, refusal: str) -> Citations:
+    """What the answer that `markers` followed cites; said by `release` (`domain@N`)."""
+    text = markers.text
     by_id = {source.id: source for source in sources}
-    found = parse_citations(text)
     return Citations(
+        text=text,
         annotations=[
             annotation(by_id[number], start, end, text, release)
-            for number, start, end in found
-            if number in by_id
+            for number, start, end in markers.found
         ],
-        unknown=[n for n, _, _ in found if n not in by_id and n != REFUSAL_ID],
+        unknown=markers.unknown,
         refused=is_refusal(text, refusal),
     )
 

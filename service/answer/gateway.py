@@ -5,8 +5,8 @@ from typing import Any
 
 from service.answer import local
 from service.answer.checks import check_greedy, refuse_what_the_base_cannot
-from service.answer.citations import Citations, cite, merged
 from service.answer.completion import CompletionRequest
+from service.answer.conclusion import Conclusion
 from service.answer.payload import Asked, engine_name, payload_of
 from service.answer.plan import Plan
 from service.answer.planning import Planner
@@ -95,8 +95,7 @@ class Gateway:
         reply["model"] = plan.request.model
         plan.usage = reply["usage"]
         if plan.path == CHAT:
-            cited = {choice["index"]: self._cited(plan, choice) for choice in reply["choices"]}
-            return reply if not plan.opened else {**reply, "dslm": plan.describe(merged(cited))}
+            return Conclusion(plan).whole(reply)
         return reply if not plan.opened else {**reply, "dslm": plan.describe({})}
 
     async def stream(self, plan: Plan) -> Callable[[], AsyncIterator[bytes]]:
@@ -109,13 +108,17 @@ class Gateway:
             )
             return lambda: _once(whole)
         plan.stream = await self._engine.open({**plan.payload, **STREAMED}, plan.path)
+        conclusion = Conclusion(plan)
         plan.relay = Relay(
             plan.stream,
             plan.payload["model"],
             request.model,
-            (lambda _, text: self._ending(plan, text)) if plan.path == CHAT else None,
+            conclusion.follow if plan.path == CHAT else None,
+            conclusion.choice,
             show_usage=request.wants_usage(),
             has_logprobs=bool(request.logprobs),
+            ends_with_usage=request.dslm.explain,
+            choices=request.n or 1,
         )
         return plan.relay.body
 
@@ -134,27 +137,6 @@ class Gateway:
         plan = self._bare(request, engine_name(request, opened))
         plan.opened = opened
         return plan
-
-    def _cited(self, plan: Plan, choice: dict[str, Any]) -> Citations:
-        """Annotate a choice in place."""
-        cited = self._cite(plan, choice["message"].get("content") or "")
-        choice["message"]["annotations"] = cited.annotations
-        return cited
-
-    def _ending(self, plan: Plan, text: str) -> dict[str, Any]:
-        cited = self._cite(plan, text)
-        if not plan.opened:
-            return {"annotations": []}
-        about = plan.describe(merged({0: cited}))
-        return {"annotations": cited.annotations, "dslm": about}
-
-    @staticmethod
-    def _cite(plan: Plan, text: str) -> Citations:
-        shaped = isinstance(plan.request, ChatRequest) and plan.request.is_shaped()
-        if not plan.opened or not plan.prompt or shaped:
-            return Citations()
-        refusal = plan.opened.release.refusal
-        return cite(text, plan.prompt.sources, plan.opened.label, refusal)
 
 
 async def _once(whole: bytes) -> AsyncIterator[bytes]:

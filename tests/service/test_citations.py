@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from adapters.prompt import Source
 from indexer.records import Passage, Sentence
-from service.answer.citations import cite, is_refusal
+from service.answer.citations import Citations, cite, is_refusal
+from service.answer.markers import Markers
 
 TEXT = "The lid is red. Descale it monthly."
 SPANS = (Sentence(0, 15), Sentence(16, 35))
@@ -16,8 +17,15 @@ SOURCES = tuple(
 )
 
 
+def cited_in(text: str) -> Citations:
+    markers = Markers(SOURCES)
+    markers.feed(text)
+    markers.end()
+    return cite(markers, SOURCES, "support@3", "No.")
+
+
 def test_a_marker_leads_to_the_span_of_the_document() -> None:
-    cited = cite("[2] Descale it monthly.", SOURCES, "support@3", "No.")
+    cited = cited_in("[2] Descale it monthly.")
     (found,) = cited.annotations
     assert TEXT[found["start"] : found["end"]] == found["quote"] == "Descale it monthly."
     assert found["document"] == "care/lid.md"
@@ -27,14 +35,15 @@ def test_a_marker_leads_to_the_span_of_the_document() -> None:
     )
 
 
-def test_a_marker_without_a_source_is_told_and_never_annotated() -> None:
-    cited = cite("[9] Something.", SOURCES, "support@3", "No.")
+def test_a_marker_without_a_source_is_taken_out_and_told() -> None:
+    cited = cited_in("[9] Something.")
     assert cited.annotations == []
     assert cited.unknown == [9]
+    assert cited.text == " Something."
 
 
 def test_a_misquotation_is_marked_as_not_exact() -> None:
-    (found,) = cite("[1] The lid is blue.", SOURCES, "support@3", "No.").annotations
+    (found,) = cited_in("[1] The lid is blue.").annotations
     assert not found["exact"]
 
 
@@ -46,7 +55,8 @@ def test_the_refusal_is_recognised_with_and_without_its_marker() -> None:
 
 @given(st.text(alphabet="[]0123456789, abc", max_size=60))
 def test_every_annotation_quotes_the_document_whatever_the_answer(text: str) -> None:
-    for found in cite(text, SOURCES, "support@3", "No.").annotations:
+    cited = cited_in(text)
+    for found in cited.annotations:
         at = found["url_citation"]
-        assert text[at["start_index"] : at["end_index"]].startswith("[")
+        assert cited.text[at["start_index"] : at["end_index"]].startswith("[")
         assert TEXT[found["start"] : found["end"]] == found["quote"]

@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import orjson
 import pytest
 
+from adapters.prompt import Source
+from service.answer.markers import Markers
 from service.answer.relay import Relay
 from service.errors import ServiceError, Unavailable
 
@@ -33,14 +36,24 @@ def chunk(content: str | None, finish: str | None = None) -> bytes:
     return orjson.dumps({"id": "1", "model": "a@1", "choices": [choice]})
 
 
-def relayed(script: Script, *, usage: bool = True) -> tuple[bytes, Relay]:
+def relayed(
+    script: Script, *, usage: bool = True, sources: tuple[Source, ...] | None = None, **more: Any
+) -> tuple[bytes, Relay]:
     seen: list[str] = []
 
-    def conclude(index: int, text: str) -> dict[str, object]:
-        seen.append(text)
-        return {"annotations": [{"of": text, "index": index}], "dslm": {"release": 1}}
+    def conclude(index: int, markers: Markers) -> dict[str, object]:
+        seen.append(markers.text)
+        return {"annotations": [{"of": markers.text, "index": index}], "dslm": {"release": 1}}
 
-    relay = Relay(script, "a@1", "support", conclude, show_usage=usage)  # type: ignore[arg-type]
+    relay = Relay(
+        script,  # type: ignore[arg-type]
+        "a@1",
+        "support",
+        lambda: Markers(sources),
+        conclude,
+        show_usage=usage,
+        **more,
+    )
 
     async def run() -> bytes:
         return b"".join([part async for part in relay.body()])
@@ -90,6 +103,7 @@ def test_a_stream_of_the_bare_base_has_no_domain_to_speak_of() -> None:
         Script(chunk("x"), chunk("", "stop"), b"[DONE]"),  # type: ignore[arg-type]
         "base",
         "base",
+        lambda: Markers(None),
         lambda *_: {"annotations": []},
     )
 
@@ -145,6 +159,7 @@ def test_log_probabilities_take_openais_shape() -> None:
         Script(said, b"[DONE]"),  # type: ignore[arg-type]
         "a@1",
         "support",
+        lambda: Markers(None),
         lambda *_: {"annotations": []},
         has_logprobs=True,
     )
@@ -155,3 +170,30 @@ def test_log_probabilities_take_openais_shape() -> None:
     (part,) = payloads(asyncio.run(run()))
     assert part["choices"][0]["logprobs"] == {"content": [], "refusal": None}  # type: ignore[index]
     assert part["model"] == "support"
+
+
+def test_a_marker_that_names_nothing_is_taken_out_though_it_came_in_pieces() -> None:
+    parts = [chunk(part) for part in ("Red [", "9", "] it [4", "] is [2024")]
+    body, _ = relayed(Script(*parts, chunk("", "stop"), b"[DONE]"), sources=())
+    said = [part["choices"][0]["delta"].get("content") for part in payloads(body)]  # type: ignore[index]
+    assert said == ["Red ", "", " it ", " is [2024", ""]
+
+
+def test_what_was_held_back_comes_with_the_end_though_that_says_nothing_itself() -> None:
+    script = Script(chunk("See [1"), chunk(None, "length"), b"[DONE]")
+    last = payloads(relayed(script, sources=())[0])[-1]["choices"][0]  # type: ignore[index]
+    assert last["delta"]["content"] == "[1"
+    assert last["delta"]["annotations"] == [{"of": "See [1", "index": 0}]
+
+
+def test_an_end_that_tells_the_tokens_waits_for_the_engines_count() -> None:
+    usage = orjson.dumps({"model": "a@1", "choices": [], "usage": {"prompt_tokens": 5}})
+    said = [chunk("x"), chunk("", "stop"), usage, b"[DONE]"]
+    for shown, told in ((True, [None, None, {"prompt_tokens": 5}]), (False, [0, 0])):
+        body, relay = relayed(Script(*said), usage=shown, ends_with_usage=True)
+        parts = payloads(body)
+        assert [part.get("usage", 0) for part in parts] == told
+        assert parts[1]["dslm"] == {"release": 1}
+        assert relay.completed
+    silent, _ = relayed(Script(*said[:2], b"[DONE]"), ends_with_usage=True)
+    assert payloads(silent)[-1]["dslm"] == {"release": 1}
