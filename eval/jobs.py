@@ -178,7 +178,7 @@ def service(url: str | None, place: Path) -> Iterator[str]:
     (folder / "documents").mkdir(parents=True)
     (folder / "documents" / "drill.md").write_text("# Drill\n\nThis is a drill.\n", "utf-8")
     (folder / "domain.toml").write_text(TOML, "utf-8")
-    settings = {"DSLM_DOMAINS": str(folder.parent), "DSLM_ENGINE_URL": "http://127.0.0.1:9"}
+    settings = {"DSLM_DOMAINS": str(folder.parent), "DSLM_ENGINE_URLS": "http://127.0.0.1:9"}
     with running_service(place, settings) as own:
         end = time.monotonic() + START_SECONDS
         while not _answers(own.url):

@@ -70,7 +70,7 @@ def running_service(folder: Path, settings: Mapping[str, str] | None = None) -> 
     }
     log = folder / "service.log"
     with running_process([sys.executable, "-m", "dslm", "serve"], log, environment) as process:
-        engine = environment.get("DSLM_ENGINE_URL", f"http://127.0.0.1:{engine_port}")
+        engine = environment.get("DSLM_ENGINE_URLS", f"http://127.0.0.1:{engine_port}")
         yield Running(f"http://127.0.0.1:{port}", engine, folder / "store", log, process)
 
 

@@ -136,8 +136,8 @@ def job_environment(settings: ServiceSettings) -> dict[str, str]:
 
 
 def _engine(settings: ServiceSettings, host: EngineHost | None) -> tuple[str, EngineHost]:
-    if settings.engine_url:
-        return settings.engine_url, host or ElsewhereHost()
+    if settings.engine_urls:
+        return settings.engine_urls.split()[0], host or ElsewhereHost()
     port = settings.engine_port or _free_port()
     command = engine_command(settings, port)
     log = settings.store / "logs" / "engine.log"

@@ -25,9 +25,12 @@ class ServiceSettings(BaseSettings):
     adapters: Annotated[Path, Field(description="folder of adapters to register at start")] = (
         DEMO / "adapters"
     )
-    engine_url: Annotated[
-        str | None, Field(description="an engine run elsewhere; unset: a child is supervised")
+    engines: Annotated[
+        Path | None, Field(description="TOML file with further bases and external models")
     ] = None
+    engine_urls: Annotated[
+        str, Field(description="engines of the base run elsewhere; empty: a child is supervised")
+    ] = ""
     engine_port: Annotated[int, Field(ge=0, le=65535, description="port of the child; 0: free")] = 0
     engine_arguments: Annotated[str, Field(description="more vLLM arguments, as in a shell")] = ""
     engine_start_seconds: Annotated[
@@ -44,9 +47,11 @@ class ServiceSettings(BaseSettings):
     max_lora_rank: Annotated[int, Field(ge=1, le=512, description="largest adapter rank")] = 16
     max_model_len: Annotated[int, Field(ge=0, description="context in tokens; 0: the base's")] = 0
     gpu_memory: Annotated[
-        float, Field(gt=0, lt=1, description="share of the GPU's memory for the engine")
-    ] = 0.8
-    cpu_cache_gib: Annotated[int, Field(ge=1, description="KV cache on a CPU host, GiB")] = 1
+        float, Field(ge=0, lt=1, description="share of a GPU for each engine; 0: as planned")
+    ] = 0.0
+    cpu_cache_gib: Annotated[
+        int, Field(ge=0, description="KV cache on a CPU host, GiB; 0: as planned")
+    ] = 0
     max_concurrent: Annotated[int, Field(ge=1, description="answers in flight before 429")] = 256
     max_concurrent_domain: Annotated[
         int, Field(ge=0, description="of one domain; 0: three quarters of all")

@@ -139,7 +139,7 @@ def test_the_docs_name_no_domain_setting_that_does_not_exist() -> None:
 
 
 def test_every_endpoint_is_in_the_docs_and_no_other(tmp_path: Path) -> None:
-    settings = ServiceSettings(store=tmp_path, engine_url="http://127.0.0.1:9")
+    settings = ServiceSettings(store=tmp_path, engine_urls="http://127.0.0.1:9")
     served = {
         f"{method} {re.sub(r':path', '', route.path)}"
         for route in routes(create_app(build(settings)))

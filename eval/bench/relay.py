@@ -145,7 +145,7 @@ def _settings(folder: Path, engine: str) -> dict[str, str]:
     source = ROOT / "deploy" / "demo" / "domains" / DOMAIN_NAME
     shutil.copytree(source, domains / DOMAIN_NAME)
     return {
-        "DSLM_ENGINE_URL": engine,
+        "DSLM_ENGINE_URLS": engine,
         "DSLM_DOMAINS": str(domains),
         "DSLM_MAX_MODEL_LEN": CONTEXT,
     }

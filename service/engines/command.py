@@ -41,7 +41,7 @@ def engine_command(settings: ServiceSettings, port: int) -> list[str]:
     if settings.max_model_len:
         arguments["--max-model-len"] = str(settings.max_model_len)
     if not is_cpu_build():
-        arguments["--gpu-memory-utilization"] = str(settings.gpu_memory)
+        arguments["--gpu-memory-utilization"] = str(settings.gpu_memory or 0.8)
     more = shlex.split(settings.engine_arguments)
     _check(more)
     flags = ["--enable-lora", "--disable-uvicorn-access-log"]
@@ -75,7 +75,7 @@ def engine_environment(settings: ServiceSettings) -> dict[str, str]:
         "DO_NOT_TRACK": "1",
     }
     if is_cpu_build():
-        ours["VLLM_CPU_KVCACHE_SPACE"] = str(settings.cpu_cache_gib)
+        ours["VLLM_CPU_KVCACHE_SPACE"] = str(settings.cpu_cache_gib or 1)
         # Threads pinned to cores would fight with the embedder for them.
         ours["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
         ours["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(os.cpu_count() or 1))

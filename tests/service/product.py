@@ -96,7 +96,7 @@ def running(store: Path, domains: Path, **settings: Any) -> Iterator[Product]:
     engine = FakeEngine()
     with serving(engine.app) as engine_url:
         service = build(
-            ServiceSettings(store=store, domains=domains, engine_url=engine_url, **settings)
+            ServiceSettings(store=store, domains=domains, engine_urls=engine_url, **settings)
         )
         with serving(create_app(service), http=BoundedProtocol, server_header=False) as url:
             product = Product(url, engine, service)

@@ -54,7 +54,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     settings = ServiceSettings(
         store=folder / "store",
         domains=folder / "domains",
-        engine_url="http://127.0.0.1:9",
+        engine_urls="http://127.0.0.1:9",
         max_upload_mb=1,
         max_upload_request_mb=2,
         max_upload_files=5,

@@ -32,7 +32,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     documents.mkdir(parents=True)
     (documents.parent / "domain.toml").write_text("", encoding="utf-8")
     settings = ServiceSettings(
-        store=folder / "store", domains=folder / "domains", engine_url="http://127.0.0.1:9"
+        store=folder / "store", domains=folder / "domains", engine_urls="http://127.0.0.1:9"
     )
     service = build(settings)
     service.jobs._child = ChildSettings(dict(os.environ), (sys.executable, "-c", CHILD))

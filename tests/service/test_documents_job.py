@@ -38,7 +38,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (documents / "own.md").write_text("# Depot\n\nThe depot opens at six.\n", encoding="utf-8")
     (documents.parent / "domain.toml").write_text(DOMAIN, encoding="utf-8")
     settings = ServiceSettings(
-        store=folder / "store", domains=folder / "domains", engine_url="http://127.0.0.1:9"
+        store=folder / "store", domains=folder / "domains", engine_urls="http://127.0.0.1:9"
     )
     with serving(create_app(build(settings))) as address:
         yield address

@@ -41,7 +41,7 @@ class Restarted:
             "DSLM_PORT": str(port),
             "DSLM_STORE": str(self.folder / "store"),
             "DSLM_DOMAINS": str(self.folder / "domains"),
-            "DSLM_ENGINE_URL": "http://127.0.0.1:9",
+            "DSLM_ENGINE_URLS": "http://127.0.0.1:9",
         }
         with self.log.open("ab") as log:
             child = subprocess.Popen(
