@@ -7,7 +7,7 @@ with what is live; readers pass over that, so no crash loses the way back.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -66,6 +66,10 @@ class LivePointer:
         remaining = self.before()[:-1]
         self._write_live(number)
         self._write_history(remaining)
+
+    def keep(self, numbers: Collection[int]) -> None:
+        """Forget the others on the way back."""
+        self._write_history([number for number in self.before() if number in numbers])
 
     def _write_live(self, number: int) -> None:
         write_atomically(self._live, f"{number}\n".encode())

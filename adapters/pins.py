@@ -1,9 +1,13 @@
 """The parts that a release pins, and whether they go together."""
 
+from __future__ import annotations
+
+from datetime import datetime
+
 from adapters.errors import AdapterRefused
 from adapters.manifest import AdapterManifest, Pinned
 from adapters.registry import engine_name
-from indexer.domain import Domain, EmbedderSettings
+from indexer.domain import AnswerSettings, Domain, EmbedderSettings, RetrievalSettings
 from indexer.errors import BadInput
 from indexer.store.manifest import EmbedderMark
 
@@ -33,6 +37,27 @@ class EmbedderPin(Pinned):
     fingerprint: str
 
 
+class Release(AnswerSettings, Pinned):
+    """Everything that decides an answer; `base` is a digest, None where nobody has said it."""
+
+    number: int
+    domain: str
+    snapshot: str
+    adapter: AdapterPin | None
+    retrieval: RetrievalSettings
+    embedder: EmbedderPin
+    demonstration_embedder: EmbedderPin | None = None
+    base: str | None
+    parent: int | None
+    created: datetime
+    note: str = ""
+
+    @property
+    def answer(self) -> AnswerSettings:
+        """How it answers, apart from what it answers from."""
+        return AnswerSettings(**self.model_dump(include=set(AnswerSettings.model_fields)))
+
+
 def embedder_pin(domain: Domain, settings: EmbedderSettings, made: EmbedderMark) -> EmbedderPin:
     if made.name != settings.name:
         raise BadInput(
@@ -53,7 +78,7 @@ def check_format(domain: Domain, adapter: AdapterManifest | None) -> None:
         raise AdapterRefused(
             f"{adapter.label} was trained with the prompt format {adapter.prompt_format},"
             f" {domain.name} composes {wanted}",
-            f"Set answer.prompt_format in {domain.name}'s domain.toml, or take another adapter",
+            f"Set `answer.prompt_format` to {adapter.prompt_format}, or take another adapter",
         )
 
 

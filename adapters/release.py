@@ -1,7 +1,7 @@
 """Releases: what answers for a domain, pinned and numbered; LIVE names the one that answers now.
 
 A swap, a fresh index, a new prompt and a rollback are one operation: point LIVE elsewhere.
-Release files are immutable.
+Release files are immutable, and every change of what answers is audited.
 """
 
 from __future__ import annotations
@@ -9,52 +9,32 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
+from adapters.audit import Action, Audit, Cause, this_user
 from adapters.live import LivePointer
 from adapters.locking import exclusive
-from adapters.manifest import AdapterManifest, Pinned, read_pinned, to_json
-from adapters.pins import AdapterPin, EmbedderPin, adapter_pin, base_of, check_format, embedder_pin
-from adapters.prompt import PromptFormat
+from adapters.manifest import read_pinned, to_json
+from adapters.parts import AdapterChoice as AdapterChoice
+from adapters.parts import Changes, Parts, make
+from adapters.pins import Release as Release
 from adapters.registry import AdapterRegistry
-from indexer.domain import Domain, RetrievalSettings
+from adapters.traffic import Traffic, TrafficFile
+from indexer.domain import Domain
 from indexer.errors import BadInput, NotFound
 from indexer.settings import Paths, store_errors, sync_folder
-from indexer.store.manifest import read_manifest
-
-AdapterChoice = AdapterManifest | Literal["keep"] | None
-
-
-class Release(Pinned):
-    """Everything that decides an answer; `base` is a digest, None where nobody has said it."""
-
-    number: int
-    domain: str
-    snapshot: str
-    adapter: AdapterPin | None
-    prompt_format: PromptFormat
-    mode: Literal["generate", "verbatim", "quote"]
-    system: str
-    refusal: str
-    fallback: Literal["none", "quote"]
-    max_tokens: int
-    retrieval: RetrievalSettings
-    embedder: EmbedderPin
-    demonstration_embedder: EmbedderPin | None = None
-    base: str | None
-    parent: int | None
-    created: datetime
-    note: str = ""
+from indexer.store.manifest import check_files
 
 
 class ReleaseStore:
-    """The releases of every domain in one store; writers wait for each other."""
+    """The releases of every domain in one store; writers wait for each other.
+
+    Who makes a change, and why, is its `cause`; the user of this process where nobody says.
+    """
 
     def __init__(self, paths: Paths) -> None:
-        self._paths = paths
+        self.paths = paths
 
     def create(
         self,
@@ -62,72 +42,55 @@ class ReleaseStore:
         *,
         snapshot: str | None = None,
         adapter: AdapterChoice = "keep",
+        changes: Changes | None = None,
         base: str | None = None,
         note: str = "",
         activate: bool = True,
+        cause: Cause | None = None,
     ) -> Release:
         """Pin a new release, and make it the one that answers unless told not to.
 
-        Snapshot, adapter and base digest come from the live release where they are not given; the
-        first release takes the adapter that domain.toml names. The rest is the domain's settings.
+        What is not given comes from the live release; see `parts.make`.
         """
-        with self._writing(domain.name):
+        parts = Parts(snapshot, adapter, changes, base, note)
+        cause = cause or this_user(note)
+        with self.unchanged(domain.name):
             parent = self.live(domain.name)
-            found = snapshot or (parent.snapshot if parent else None)
-            if found is None:
-                raise BadInput(
-                    f"The domain {domain.name} has no index to release",
-                    f"Run `dslm index {domain.name}` first",
-                )
-            chosen = self._choose(domain, parent, adapter)
-            check_format(domain, chosen)
-            embedder, demonstration_embedder = self._embedders(domain, found)
-            release = Release(
-                number=max(self._numbers(domain.name), default=0) + 1,
-                domain=domain.name,
-                snapshot=found,
-                adapter=adapter_pin(chosen),
-                **domain.answer.model_dump(),
-                retrieval=domain.retrieval,
-                embedder=embedder,
-                demonstration_embedder=demonstration_embedder,
-                base=base_of(domain, parent.base if parent else None, chosen, base),
-                parent=parent.number if parent else None,
-                created=datetime.now(UTC),
-                note=note,
-            )
-            self._write(release)
+            number = max(self.numbers(domain.name), default=0) + 1
+            release = make(self.paths, domain, parent, number, parts)
+            old = parent.number if parent else None
+            with self.audit(domain.name).change("create", cause, old=old, new=number):
+                self._write(release)
             if activate:
-                self._pointer(domain.name).point(release.number)
+                self._point(domain.name, number, "activate", cause)
         return release
 
     def get(self, domain: str, number: int) -> Release:
         """One release by number."""
-        numbers = self._numbers(domain)
+        numbers = self.numbers(domain)
         if number not in numbers:
-            known = f"1 to {numbers[-1]}" if numbers else "none yet"
-            raise NotFound(f"{domain} has no release {number}", f"Its releases: {known}")
-        return read_pinned(self._file(domain, number), Release)
+            raise NotFound(f"{domain} has no release {number}", f"Its releases: {spans(numbers)}")
+        return read_pinned(self.file(domain, number), Release)
 
     def list(self, domain: str) -> Sequence[Release]:
         """Every release of a domain, oldest first."""
-        return [self.get(domain, number) for number in self._numbers(domain)]
+        return [self.get(domain, number) for number in self.numbers(domain)]
 
     def live(self, domain: str) -> Release | None:
         """The release that answers now."""
-        number = self._pointer(domain).number()
+        number = self.pointer(domain).number()
         return None if number is None else self.get(domain, number)
 
-    def activate(self, domain: str, number: int) -> Release:
+    def activate(self, domain: str, number: int, cause: Cause | None = None) -> Release:
         """Let another release answer; activating the live one again changes nothing."""
-        with self._writing(domain):
-            release = self.get(domain, number)
-            self._pointer(domain).point(number)
+        with self.unchanged(domain):
+            release = self.whole(domain, number)
+            self._point(domain, number, "activate", cause or this_user())
         return release
 
     def previous(self, domain: str) -> Release:
         """The release that answered before the live one: where `rollback` leads."""
-        before = self._pointer(domain).before()
+        before = self.pointer(domain).before()
         if not before:
             raise BadInput(
                 f"Nothing answered for {domain} before its live release",
@@ -135,33 +98,86 @@ class ReleaseStore:
             )
         return self.get(domain, before[-1])
 
-    def rollback(self, domain: str) -> Release:
-        """Let that release answer which answered before the live one."""
-        with self._writing(domain):
+    def rollback(
+        self, domain: str, cause: Cause | None = None, only_to: int | None = None
+    ) -> Release:
+        """Let that release answer which answered before the live one.
+
+        With `only_to`, what is there is returned and nothing changed if that is another one.
+        """
+        with self.unchanged(domain):
             release = self.previous(domain)
-            self._pointer(domain).point_back(release.number)
+            if only_to in (None, release.number):
+                pointer = self.pointer(domain)
+                was, new = pointer.number(), release.number
+                with self.audit(domain).change("rollback", cause or this_user(), old=was, new=new):
+                    pointer.point_back(new)
+                self._forget_canary(domain, new)
+        return release
+
+    def promote(self, domain: str, cause: Cause | None = None) -> Release:
+        """Let the canary answer everything; BadInput if there is none."""
+        with self.unchanged(domain):
+            canary = self.traffic(domain).canary
+            if canary is None:
+                raise BadInput(f"{domain} has no canary", "Begin one, or activate a release")
+            release = self.whole(domain, canary.release)
+            self._point(domain, canary.release, "promote", cause or this_user())
+        return release
+
+    def traffic(self, domain: str) -> Traffic:
+        """Which releases get a part of the requests, besides the live one."""
+        traffic = TrafficFile(self.paths, domain).read()
+        # A crash may have left the canary that has just become the live release.
+        if traffic.canary and traffic.canary.release == self.pointer(domain).number():
+            return traffic.model_copy(update={"canary": None})
+        return traffic
+
+    def whole(self, domain: str, number: int) -> Release:
+        """One release whose adapter and snapshot are there, so that it can be opened."""
+        release = self.get(domain, number)
+        if release.adapter:
+            AdapterRegistry(self.paths).get(release.adapter.digest)
+        check_files(self.paths.snapshot(domain, release.snapshot))
         return release
 
     def unchanged(self, domain: str) -> contextlib.AbstractContextManager[None]:
-        """Until it ends no release of this domain is made or made to answer."""
-        return self._writing(domain)
+        """Until it ends nobody else changes what answers for this domain."""
+        return exclusive(self.paths.domain(domain) / ".release.lock")
 
-    def _writing(self, domain: str) -> contextlib.AbstractContextManager[None]:
-        return exclusive(self._paths.domain(domain) / ".release.lock")
-
-    def _file(self, domain: str, number: int) -> Path:
-        return self._paths.releases(domain) / f"{number}.json"
-
-    def _numbers(self, domain: str) -> Sequence[int]:
-        files = self._paths.releases(domain).glob("[1-9]*.json")
+    def numbers(self, domain: str) -> Sequence[int]:
+        """Of every release that is there, in order; pruned ones leave gaps."""
+        files = self.paths.releases(domain).glob("[1-9]*.json")
         return sorted(int(file.stem) for file in files if file.stem.isdecimal())
 
-    def _pointer(self, domain: str) -> LivePointer:
-        return LivePointer(self._paths, domain)
+    def file(self, domain: str, number: int) -> Path:
+        return self.paths.releases(domain) / f"{number}.json"
+
+    def pointer(self, domain: str) -> LivePointer:
+        return LivePointer(self.paths, domain)
+
+    def audit(self, domain: str) -> Audit:
+        """Every change of what answers."""
+        return Audit(self.paths, domain)
+
+    def _point(self, domain: str, number: int, action: Action, cause: Cause) -> None:
+        pointer = self.pointer(domain)
+        old = pointer.number()
+        if old != number:
+            with self.audit(domain).change(action, cause, old=old, new=number):
+                pointer.point(number)
+        self._forget_canary(domain, number)
+
+    def _forget_canary(self, domain: str, live: int) -> None:
+        """What answers everything is nobody's canary any more."""
+        file = TrafficFile(self.paths, domain)
+        traffic = file.read()
+        if traffic.canary and traffic.canary.release == live:
+            file.write(traffic.model_copy(update={"canary": None}))
 
     def _write(self, release: Release) -> None:
         """Publish by hard link: all of the file or nothing, and never over another's number."""
-        path = self._file(release.domain, release.number)
+        path = self.file(release.domain, release.number)
         with store_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
@@ -176,23 +192,17 @@ class ReleaseStore:
                 os.unlink(name)
             sync_folder(path.parent)
 
-    def _choose(
-        self, domain: Domain, parent: Release | None, adapter: AdapterChoice
-    ) -> AdapterManifest | None:
-        if adapter != "keep":
-            return adapter
-        kept = parent.adapter.digest if parent and parent.adapter else None
-        reference = kept if parent else domain.adapter
-        return AdapterRegistry(self._paths).get(reference) if reference else None
 
-    def _embedders(self, domain: Domain, snapshot: str) -> tuple[EmbedderPin, EmbedderPin | None]:
-        """Questions must be embedded as the snapshot's passages and demonstrations were."""
-        folder = self._paths.snapshot(domain.name, snapshot)
-        if not folder.is_dir():
-            raise NotFound(f"{domain.name} has no snapshot {snapshot}", "Run `dslm index`")
-        made = read_manifest(folder)[1]
-        pin, own = embedder_pin(domain, domain.embedder, made.embedder), None
-        settings = domain.demonstrations.embedder
-        if settings or made.demonstration_embedder:
-            own = embedder_pin(domain, settings or domain.embedder, made.for_demonstrations())
-        return pin, own
+def spans(numbers: Sequence[int]) -> str:
+    """`1 to 3, 7`; `none yet` for nothing."""
+    return ", ".join(_spans(numbers)) or "none yet"
+
+
+def _spans(numbers: Sequence[int]) -> Iterator[str]:
+    first = last = 0
+    for number in [*numbers, 0]:
+        if last and number != last + 1:
+            yield f"{first} to {last}" if last > first else str(first)
+            first = number
+        first = first or number
+        last = number

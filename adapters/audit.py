@@ -1,0 +1,150 @@
+"""Who changed what answers for a domain, when and why: one JSON line a change, only ever appended.
+
+An entry is on the disk before its change is made, so there is no change without one. After a crash
+in between, the last entry names a change that was not made; the next one's `from` tells.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, BinaryIO, Literal
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from adapters.manifest import Pinned
+from indexer.errors import DslmError
+from indexer.settings import Paths, store_errors, sync_folder
+
+FILE_NAME = "AUDIT.jsonl"
+Action = Literal[
+    "create",
+    "activate",
+    "rollback",
+    "canary",
+    "promote",
+    "drop",
+    "mirror",
+    "unmirror",
+    "prune",
+    "failed",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Who makes a change, and why."""
+
+    who: str
+    why: str = ""
+
+
+def this_user(why: str = "") -> Cause:
+    """The user that this process runs as, as the system knows it: no variable can change that."""
+    number = os.getuid()
+    try:
+        return Cause(f"user:{pwd.getpwuid(number).pw_name}", why)
+    except KeyError:
+        return Cause(f"user:{number}", why)
+
+
+class Entry(Pinned):
+    """One change. `from` and `to` are numbers of releases; `failed` follows the entry it is about.
+
+    `more`: what else decides, such as a canary's share.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    at: datetime
+    domain: str
+    action: Action
+    old: int | None = Field(validation_alias="from", serialization_alias="from")
+    new: int | None = Field(validation_alias="to", serialization_alias="to")
+    who: str
+    why: str = ""
+    more: dict[str, Any] = Field(default_factory=dict)
+
+    def line(self) -> bytes:
+        """As it stands in the file."""
+        return self.model_dump_json(by_alias=True).encode() + b"\n"
+
+
+class Audit:
+    """One domain's file; who appends must hold the domain's lock."""
+
+    def __init__(self, paths: Paths, domain: str) -> None:
+        self.path = paths.live(domain).with_name(FILE_NAME)
+        self._domain = domain
+
+    @contextlib.contextmanager
+    def change(
+        self,
+        action: Action,
+        cause: Cause,
+        *,
+        old: int | None,
+        new: int | None,
+        more: Mapping[str, Any] | None = None,
+    ) -> Iterator[None]:
+        """Write the entry, then let the change be made; if that fails, say so in another entry."""
+        entry = Entry(
+            at=datetime.now(UTC),
+            domain=self._domain,
+            action=action,
+            old=old,
+            new=new,
+            who=cause.who,
+            why=cause.why,
+            more=dict(more or {}),
+        )
+        self.append(entry)
+        try:
+            yield
+        except DslmError as error:
+            failed = {"action": "failed", "why": str(error), "at": datetime.now(UTC)}
+            with contextlib.suppress(DslmError):  # on a full disk the first error is the one to see
+                self.append(entry.model_copy(update=failed))
+            raise
+
+    def append(self, entry: Entry) -> None:
+        """Durably, and on a line of its own even after half a line of a process that was killed."""
+        with store_errors(self.path):
+            is_new = not self.path.exists()
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab+") as file:
+                file.write((b"" if _is_whole(file) else b"\n") + entry.line())
+                file.flush()
+                os.fsync(file.fileno())
+            if is_new:
+                sync_folder(self.path.parent)
+
+    def read(self) -> tuple[list[Entry], int]:
+        """Every entry, oldest first, and how many lines are none: halves of killed processes."""
+        with store_errors(self.path):
+            content = self.path.read_bytes() if self.path.exists() else b""
+        found, broken = [], 0
+        for line in filter(None, content.split(b"\n")):
+            try:
+                found.append(Entry.model_validate_json(line))
+            except ValidationError:
+                broken += 1
+        return found, broken
+
+
+def describe(entry: Entry) -> dict[str, Any]:
+    """As the API shows it."""
+    return entry.model_dump(mode="json", by_alias=True)
+
+
+def _is_whole(file: BinaryIO) -> bool:
+    """Does the file end with the end of a line?"""
+    size = file.seek(0, os.SEEK_END)
+    if size == 0:
+        return True
+    file.seek(size - 1)
+    return file.read(1) == b"\n"
