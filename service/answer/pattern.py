@@ -47,9 +47,12 @@ def learn(
 
     `old` and `new`: the model's name with its key, as it stands there and as the client knows it.
     """
-    choice = chunk["choices"][0] if len(chunk["choices"]) == 1 else {"delta": {}}
-    said = choice["delta"].get("content")
-    if not isinstance(said, str) or choice["finish_reason"] is not None or chunk.get("usage"):
+    choices = chunk["choices"]
+    if len(choices) != 1 or choices[0]["finish_reason"] is not None or chunk.get("usage"):
+        return None
+    choice = choices[0]
+    said = choice["delta"].get("content") if "delta" in choice else None
+    if not isinstance(said, str):
         return None
     key = b'"content":'
     head, _, tail = payload.partition(key + orjson.dumps(said))
