@@ -69,6 +69,22 @@ class Opening:
                 self._switch.release(opened.adapter)
             self._snapshots.release(opened.release)
 
+    async def begin(self, opened: OpenRelease) -> None:
+        """One answer's use: its adapter keeps its place in the engine, or takes one again."""
+        opened.users += 1
+        try:
+            if opened.adapter:
+                await self._switch.hold(opened.adapter)
+        except BaseException:
+            self.close(opened)
+            raise
+
+    def end(self, opened: OpenRelease) -> None:
+        """End what `begin` began."""
+        if opened.adapter:
+            self._switch.let_go(opened.adapter)
+        self.close(opened)
+
     async def settle(self) -> None:
         """Wait until the adapters of what was closed are unloaded."""
         await self._switch.settle()

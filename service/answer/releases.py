@@ -85,12 +85,12 @@ class Releases:
             )
         else:
             opened = live
-        opened.users += 1
+        await self._opening.begin(opened)
         return opened
 
     def release(self, opened: OpenRelease) -> None:
-        """End one use; the last one closes what the release held."""
-        self._opening.close(opened)
+        """End one answer's use; the last one closes what the release held."""
+        self._opening.end(opened)
 
     async def set_adapter(self, name: str, reference: str | None) -> Release:
         """Make and activate a release with another adapter (None: without).
@@ -149,7 +149,7 @@ class Releases:
     async def close(self) -> None:
         """Close what no answer uses any more, and have the adapters unloaded."""
         for opened in (*self._live.values(), *self._pinned.values()):
-            self.release(opened)
+            self._opening.close(opened)
         self._live.clear()
         self._pinned.clear()
         await self._opening.settle()
@@ -169,7 +169,7 @@ class Releases:
                 point = publish or (lambda r: self.store.activate(name, r.number))
                 await asyncio.to_thread(point, release)
             except BaseException:
-                self.release(opened)
+                self._opening.close(opened)
                 raise
             self._replace(name, opened)
         self._telemetry.swaps.labels(name).observe(time.monotonic() - began)
@@ -180,7 +180,7 @@ class Releases:
         self._live[name] = opened
         log.info("%s answers with release %d", name, opened.release.number)
         if old:
-            self.release(old)
+            self._opening.close(old)
 
     async def _pin(self, name: str, number: str) -> OpenRelease:
         """A release that is not live; the last few asked for stay open."""
@@ -192,7 +192,7 @@ class Releases:
         self._pinned.move_to_end(label)
         opened = self._pinned[label]
         while len(self._pinned) > KEPT_OPEN:
-            self.release(self._pinned.popitem(last=False)[1])
+            self._opening.close(self._pinned.popitem(last=False)[1])
         return opened
 
     def _numbered(self, name: str, number: str) -> Release:
