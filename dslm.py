@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from adapters.command_line import DomainName, Workplace, examples, group
-from adapters.commands import adapters_app, release_app
+from adapters.commands import adapters_app
 from adapters.merging.commands import EXAMPLES as MERGES
 from adapters.merging.commands import merge_adapters
 from adapters.snapshot_commands import snapshot_app
+from adapters.traffic_commands import release_app
 from eval.remote_commands import documents_app, jobs_app
 from indexer.errors import BadInput, DslmError, NotFound
 from indexer.settings import Paths

@@ -12,13 +12,14 @@ import pwd
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
+from adapters.lines import append_line, read_lines
 from adapters.manifest import Pinned
 from indexer.errors import DslmError
-from indexer.settings import Paths, store_errors, sync_folder
+from indexer.settings import Paths
 
 FILE_NAME = "AUDIT.jsonl"
 Action = Literal[
@@ -71,7 +72,7 @@ class Entry(Pinned):
 
     def line(self) -> bytes:
         """As it stands in the file."""
-        return self.model_dump_json(by_alias=True).encode() + b"\n"
+        return self.model_dump_json(by_alias=True).encode()
 
 
 class Audit:
@@ -112,39 +113,16 @@ class Audit:
             raise
 
     def append(self, entry: Entry) -> None:
-        """Durably, and on a line of its own even after half a line of a process that was killed."""
-        with store_errors(self.path):
-            is_new = not self.path.exists()
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab+") as file:
-                file.write((b"" if _is_whole(file) else b"\n") + entry.line())
-                file.flush()
-                os.fsync(file.fileno())
-            if is_new:
-                sync_folder(self.path.parent)
+        """Durably."""
+        append_line(self.path, entry.line())
 
     def read(self) -> tuple[list[Entry], int]:
         """Every entry, oldest first, and how many lines are none: halves of killed processes."""
-        with store_errors(self.path):
-            content = self.path.read_bytes() if self.path.exists() else b""
-        found, broken = [], 0
-        for line in filter(None, content.split(b"\n")):
-            try:
-                found.append(Entry.model_validate_json(line))
-            except ValidationError:
-                broken += 1
-        return found, broken
+        lines = list(read_lines(self.path, Entry))
+        found = [entry for entry in lines if entry]
+        return found, len(lines) - len(found)
 
 
 def describe(entry: Entry) -> dict[str, Any]:
     """As the API shows it."""
     return entry.model_dump(mode="json", by_alias=True)
-
-
-def _is_whole(file: BinaryIO) -> bool:
-    """Does the file end with the end of a line?"""
-    size = file.seek(0, os.SEEK_END)
-    if size == 0:
-        return True
-    file.seek(size - 1)
-    return file.read(1) == b"\n"

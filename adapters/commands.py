@@ -1,4 +1,4 @@
-"""The commands `dslm adapters` and `dslm release`: read a line, call this room, print.
+"""The commands `dslm adapters`: read a line, call this room, print.
 
 Training is imported only by the command that trains.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adapters.command_line import DomainName, Workplace, examples, group, releases, workplace
+from adapters.command_line import DomainName, Workplace, examples, group, workplace
 
 if TYPE_CHECKING:
     from adapters.registry import AdapterRegistry
@@ -25,9 +25,6 @@ class Format(StrEnum):
 
 
 adapters_app = group("Adapter versions: list, show, add, train.")
-release_app = group("Releases of a domain: list, show, activate, roll back.")
-
-Number = Annotated[int, typer.Argument(min=1, help="the release's number")]
 
 
 def registry(place: Workplace) -> "AdapterRegistry":
@@ -127,36 +124,3 @@ def report_training(progress: "Progress") -> None:
     if progress.step % max(1, progress.steps // 40) == 0:
         where = f"step {progress.step} of {progress.steps}, loss {progress.loss:.3f}"
         typer.echo(f"{where}, {progress.seconds_left:.0f} s left", err=True)
-
-
-@release_app.command("list", epilog=examples("release list support"))
-def list_releases(context: typer.Context, domain: DomainName) -> None:
-    """A domain's releases, oldest first; the star marks the one that answers."""
-    store, name = releases(context, domain)
-    now = store.live(name)
-    for found in store.list(name):
-        mark = "*" if now and now.number == found.number else " "
-        adapter = found.adapter.label if found.adapter else "no adapter"
-        row = (f"{mark} {found.number}", found.snapshot[:12], adapter, found.mode)
-        typer.echo("  ".join((*row, f"{found.created:%Y-%m-%d %H:%M}", found.note)).rstrip())
-
-
-@release_app.command("show", epilog=examples("release show support 2"))
-def show_release(context: typer.Context, domain: DomainName, number: Number) -> None:
-    """Everything that one release pins, as JSON."""
-    store, name = releases(context, domain)
-    typer.echo(store.get(name, number).model_dump_json(indent=2))
-
-
-@release_app.command("activate", epilog=examples("release activate support 2"))
-def activate(context: typer.Context, domain: DomainName, number: Number) -> None:
-    """Let a release answer; a running service follows within a second or two."""
-    store, name = releases(context, domain)
-    typer.echo(f"{name} answers with release {store.activate(name, number).number}")
-
-
-@release_app.command("rollback", epilog=examples("release rollback support"))
-def rollback(context: typer.Context, domain: DomainName) -> None:
-    """Let that release answer which answered before."""
-    store, name = releases(context, domain)
-    typer.echo(f"{name} answers with release {store.rollback(name).number}")
