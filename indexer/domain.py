@@ -155,6 +155,7 @@ class Domain(Settings):
     snapshots: SnapshotSettings = SnapshotSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     answer: AnswerSettings = AnswerSettings()
+    base: Text = RESERVED
     adapter: Text | None = None
     publish: Literal["live", "wait"] = "live"
 
