@@ -24,6 +24,7 @@ from service.engines.engine import Engine
 from service.engines.process import ElsewhereHost, EngineHost, EngineProcess
 from service.engines.supervisor import EngineSupervisor
 from service.engines.switch import AdapterSwitch
+from service.engines.watch import Patience
 from service.jobs import Jobs
 from service.settings import ServiceSettings
 from service.telemetry import Telemetry
@@ -89,6 +90,7 @@ def build(settings: ServiceSettings, host: EngineHost | None = None) -> Service:
         meters,
         start_seconds=settings.engine_start_seconds,
         crash_limit=settings.engine_crashes,
+        patience=Patience(settings.engine_stall_seconds, settings.engine_idle_seconds),
     )
     embedders = Embedders()
     releases = Releases(domains, paths, registry, switch, base, telemetry)

@@ -1,7 +1,7 @@
 """Settings of the service, read once from the environment (prefix `DSLM_`)."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -39,6 +39,12 @@ class ServiceSettings(BaseSettings):
     engine_read_seconds: Annotated[
         float, Field(gt=0, description="longest silence of the engine within one answer")
     ] = 120.0
+    engine_stall_seconds: Annotated[
+        float, Field(ge=0, description="answers under way and no token: restarted; 0: never")
+    ] = 60.0
+    engine_idle_seconds: Annotated[
+        float, Field(ge=0, description="idle so long, it is asked for one token; 0: never")
+    ] = 60.0
     engine_crashes: Annotated[
         int, Field(ge=1, description="crashes within ten minutes before giving up")
     ] = 5
@@ -64,6 +70,19 @@ class ServiceSettings(BaseSettings):
     ] = False
     open_metrics: Annotated[bool, Field(description="let anyone read /metrics")] = True
     cors_origins: Annotated[str, Field(description="origins of web pages that may call")] = ""
+    log_format: Annotated[
+        Literal["auto", "json", "text"], Field(description="auto: text at a terminal, else json")
+    ] = "auto"
+    log_requests: Annotated[bool, Field(description="a line for every answer")] = False
+    log_texts: Annotated[
+        bool, Field(description="also questions, and what unexpected errors say")
+    ] = False
+    otlp_endpoint: Annotated[
+        str | None, Field(description="where traces are sent (OTLP over HTTP); unset: none")
+    ] = None
+    trace_share: Annotated[
+        float, Field(ge=0, le=1, description="of the requests that nobody traces yet")
+    ] = 1.0
     drain_seconds: Annotated[
         float, Field(ge=0, description="how long running answers may go on at a stop")
     ] = 30.0

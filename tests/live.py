@@ -50,6 +50,7 @@ class LiveService:
             "DSLM_PORT": str(self.port),
             "DSLM_ENGINE_PORT": str(self.engine_port),
             "DSLM_STORE": str(self.store),
+            "DSLM_ENGINE_IDLE_SECONDS": "0",  # tests count what the engine is asked
             **self.settings,
         }
 

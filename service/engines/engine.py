@@ -1,29 +1,55 @@
 """HTTP client of one vLLM server. It never knows who started the server."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import aiohttp
 import orjson
 
-from service.errors import EngineRejected, EngineTimeout, Unavailable
+from service.engines.command import BASE_NAME
+from service.engines.pulse import Pulse
+from service.errors import EngineRejected, EngineTimeout, ServiceError, Unavailable
 
 PROBE_SECONDS = 5.0
 WHOLE_ANSWERS = 10
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
+Health = Literal["well", "ill", "silent"]
+# What vLLM's scheduler counts in every step that it takes.
+MOVING = (
+    b"vllm:generation_tokens_total{",
+    b"vllm:prompt_tokens_total{",
+    b"vllm:iteration_tokens_total_count{",
+    b"vllm:kv_cache_usage_perc{",
+)
+ONE_TOKEN = {"prompt": "1", "max_tokens": 1, "temperature": 0}
 
 
 class Engine:
     """Chat, adapters and health of the server at `url` (no trailing slash).
 
     aiohttp, not httpx: a relayed chunk costs a third of the CPU time (`eval.bench relay`).
+    `pulse` tells whether it moves while answers are under way. `headers` carry its API key, if it
+    has one; `base_name`: what it calls its base.
     """
 
-    def __init__(self, url: str, read_seconds: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        read_seconds: float,
+        base_name: str = BASE_NAME,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self.url = url.rstrip("/")
+        self._headers = dict(headers or {})
+        self.base_name = base_name
+        self.pulse = Pulse()
+        self._streams: set[EngineStream] = set()
+        self._waits: set[asyncio.Timeout] = set()
+        self._over: ServiceError | None = None
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=PROBE_SECONDS, sock_read=read_seconds
         )
@@ -41,6 +67,7 @@ class Engine:
                 # vLLM closes idle connections after 5 s: a request must not meet one just then.
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4),
                 timeout=self._timeout,
+                headers=self._headers,
                 json_serialize=lambda value: orjson.dumps(value).decode(),
             )
         return self._session
@@ -49,14 +76,45 @@ class Engine:
         if self._session is not None:
             await self._session.close()
 
+    def interrupt(self, error: ServiceError) -> None:
+        """End every answer under way, and any that comes later, with `error`."""
+        self._over = error
+        for stream in self._streams:
+            stream.interrupt(error)
+        for wait in self._waits:
+            wait.reschedule(asyncio.get_running_loop().time())
+
     async def healthy(self) -> bool:
         """Does the server, and the engine behind it, say that it is well?"""
+        return await self.health() == "well"
+
+    async def health(self) -> Health:
+        """`ill`: the server says that it is not well; vLLM's never is again. `silent`: nothing."""
+        status, _ = await self._probe("/health")
+        return "silent" if status is None else "well" if status == 200 else "ill"
+
+    async def progress(self) -> bytes | None:
+        """What changes with every step of the engine; None where the server does not tell."""
+        status, body = await self._probe("/metrics")
+        counts = [line for line in body.split(b"\n") if line.startswith(MOVING)]
+        return b"\n".join(counts) if status == 200 and counts else None
+
+    async def speaks(self, seconds: float) -> bool:
+        """Does one token of the base come within so many seconds?"""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.chat({"model": self.base_name, **ONE_TOKEN}, COMPLETIONS)
+        except (ServiceError, TimeoutError):
+            return False
+        return True
+
+    async def _probe(self, path: str) -> tuple[int | None, bytes]:
         timeout = aiohttp.ClientTimeout(total=PROBE_SECONDS)
         try:
-            async with self.session.get(f"{self.url}/health", timeout=timeout) as response:
-                return response.status == 200
+            async with self.session.get(f"{self.url}{path}", timeout=timeout) as response:
+                return response.status, await response.read()
         except (aiohttp.ClientError, TimeoutError):
-            return False
+            return None, b""
 
     async def registered(self) -> frozenset[str]:
         """Names of the adapters that the engine knows."""
@@ -83,20 +141,47 @@ class Engine:
 
     async def chat(self, payload: dict[str, Any], path: str = CHAT) -> dict[str, Any]:
         """One answer, whole."""
-        with transport_errors():
-            async with self.session.post(
-                f"{self.url}{path}", json=payload, timeout=self._whole
-            ) as reply:
-                return await self._checked_json(reply)
+        with self.pulse.asking(), transport_errors():
+            async with self._interruptible():
+                async with self.session.post(
+                    f"{self.url}{path}", json=payload, timeout=self._whole
+                ) as reply:
+                    return await self._checked_json(reply)
 
     async def open(self, payload: dict[str, Any], path: str = CHAT) -> "EngineStream":
-        """Start a streamed answer; the caller must close it. Refusals are raised here."""
-        with transport_errors():
-            reply = await self.session.post(f"{self.url}{path}", json=payload)
-            if reply.status != 200:
-                async with reply:
-                    await self._checked_json(reply)
-        return EngineStream(reply)
+        """Start a streamed answer; the caller must close it.
+
+        Refusals and failures before the first event are raised here: until then nothing has been
+        sent, and it may be asked again.
+        """
+        with self.pulse.asking(), transport_errors():
+            async with self._interruptible():
+                reply = await self.session.post(f"{self.url}{path}", json=payload)
+                try:
+                    if reply.status != 200:
+                        await self._checked_json(reply)
+                    first = await _first_event(reply)
+                except BaseException:
+                    reply.close()
+                    raise
+        return EngineStream(reply, first, self.pulse, self._streams)
+
+    @asynccontextmanager
+    async def _interruptible(self) -> AsyncIterator[None]:
+        """For as long as nothing of an answer has come."""
+        if self._over:
+            raise self._over
+        wait = asyncio.timeout(None)
+        self._waits.add(wait)
+        try:
+            async with wait:
+                yield
+        except TimeoutError:
+            if self._over:
+                raise self._over from None
+            raise
+        finally:
+            self._waits.discard(wait)
 
     async def _post(self, path: str, body: dict[str, Any]) -> None:
         with transport_errors():
@@ -116,20 +201,55 @@ class Engine:
 class EngineStream:
     """A streamed answer of the engine. Closing it before its end makes the engine abort it."""
 
-    def __init__(self, reply: aiohttp.ClientResponse) -> None:
+    def __init__(
+        self,
+        reply: aiohttp.ClientResponse,
+        first: bytes,
+        pulse: Pulse,
+        others: set["EngineStream"],
+    ) -> None:
         self._reply = reply
+        self._first = first
+        self._pulse = pulse
+        self._others = others
+        others.add(self)
+        pulse.begin()
 
     async def events(self) -> AsyncIterator[list[bytes]]:
         """The payloads of server-sent events, those that arrived together in one list."""
-        rest = b""
+        rest, beat = b"", self._pulse.beat
+        received = self._first
         with transport_errors():
-            async for received in self._reply.content.iter_any():
+            while received:
                 *whole, rest = (rest + received.replace(b"\r", b"")).split(b"\n\n")
                 yield [event[6:] for event in whole if event.startswith(b"data: ")]
+                received = await self._reply.content.readany()
+                beat()
+
+    def interrupt(self, error: ServiceError) -> None:
+        """Whoever reads it gets `error`."""
+        self._reply.content.set_exception(error)
 
     def close(self) -> None:
         """Not async: it also runs where a client's going away cancels every await."""
         self._reply.close()
+        if self in self._others:
+            self._others.remove(self)
+            self._pulse.end()
+
+
+async def _first_event(reply: aiohttp.ClientResponse) -> bytes:
+    """What came first, with a whole event in it. Unavailable if that is an error, or the end."""
+    came = b""
+    while b"\n\n" not in came:
+        more = await reply.content.readany()
+        if not more:
+            raise Unavailable("The engine ended the answer before it began", "Try again")
+        came += more.replace(b"\r", b"")
+    if came.startswith(b'data: {"error"'):
+        said, param = _message(came.partition(b"\n\n")[0][6:])
+        raise Unavailable(f"The engine failed: {said}", "Try again", param=param, retry_after=1)
+    return came
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -11,8 +12,10 @@ TAIL_BYTES = 4000
 
 
 class EngineHost(Protocol):
-    """Starts an engine, tells when it has ended, and ends it."""
+    """Starts an engine, tells when it has ended, and ends it. `is_ours`: it can do so."""
 
+    @property
+    def is_ours(self) -> bool: ...
     async def start(self) -> None: ...
     async def exited(self) -> int: ...
     async def stop(self, grace: float) -> None: ...
@@ -21,6 +24,8 @@ class EngineHost(Protocol):
 
 class ElsewhereHost:
     """An engine that somebody else starts and stops: there is only its address."""
+
+    is_ours = False
 
     async def start(self) -> None:
         return
@@ -36,7 +41,13 @@ class ElsewhereHost:
 
 
 class EngineProcess:
-    """One vLLM child in a process group of its own; its output goes to `log`."""
+    """One vLLM child in a process group of its own; its output goes to `log`.
+
+    Its standard input stays open as long as this process lives: by its end the child learns that
+    the service is gone, even if that was killed (`launch.py`).
+    """
+
+    is_ours = True
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self._command = command
@@ -49,12 +60,17 @@ class EngineProcess:
         return self._child.pid if self._child else None
 
     async def start(self) -> None:
-        """A group of its own: Ctrl-C reaches the service first, which drains and then stops it."""
+        """A group of its own: Ctrl-C reaches the service first, which drains and then stops it.
+
+        The log of the life before is kept beside: it tells why that ended.
+        """
         self._log.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            self._log.replace(self._log.with_suffix(".before.log"))
         with self._log.open("wb") as log:
             self._child = await asyncio.create_subprocess_exec(
                 *self._command,
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 env=dict(self._environment),

@@ -8,18 +8,21 @@ from typing import Literal
 
 from service.engines.engine import Engine
 from service.engines.process import EngineHost
-from service.errors import ServiceError, Unavailable
+from service.engines.watch import PROBE_EVERY, Patience, Watch
+from service.errors import Unavailable
 from service.telemetry import EngineMeters
 
 log = logging.getLogger("dslm.engine")
 State = Literal["starting", "ready", "down", "failed", "stopped"]
-PROBE_EVERY = 1.0
-MISSED_PROBES = 3
 CRASH_WINDOW = 600.0
 BACKOFF = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 STOP_GRACE = 15.0
 # An engine that never came up will hardly do so the fifth time.
 NEVER_READY = 2
+# How long a request that failed waits for the verdict on its engine.
+LOOK_SECONDS = 2.0
+# How long an engine of an earlier service may take to leave our address.
+VACATE_SECONDS = 30.0
 
 
 class EngineSupervisor:
@@ -38,6 +41,7 @@ class EngineSupervisor:
         *,
         start_seconds: float,
         crash_limit: int,
+        patience: Patience | None = None,
     ) -> None:
         self._engine = engine
         self._host = host
@@ -46,6 +50,9 @@ class EngineSupervisor:
         self._meters = meters
         self._start_seconds = start_seconds
         self._crash_limit = crash_limit
+        self._patience = patience or Patience()
+        self._watch: Watch | None = None
+        self._must_speak = False
         self._crashes: list[float] = []
         self._started_in = 30.0
         self._was_ready = False
@@ -74,6 +81,11 @@ class EngineSupervisor:
         """Crashed too often: it will not be started again."""
         return self.state == "failed"
 
+    async def look(self) -> None:
+        """A request failed: have the engine looked at now. Returns with the verdict, in `state`."""
+        if self._watch:
+            await self._watch.look(LOOK_SECONDS)
+
     def last_words(self) -> str:
         """The end of what the engine printed."""
         return self._host.last_words()
@@ -82,7 +94,8 @@ class EngineSupervisor:
         """Until cancelled, or until the engine has crashed too often."""
         try:
             while await self._one_life():
-                await asyncio.sleep(BACKOFF[min(len(self._crashes), len(BACKOFF)) - 1])
+                tries = max(1, len(self._crashes))
+                await asyncio.sleep(BACKOFF[min(tries, len(BACKOFF)) - 1])
                 self._meters.engine_restarts.inc()
             self._enter("failed")
         except Exception:  # whatever it is, nobody else would notice that supervision has ended
@@ -96,45 +109,67 @@ class EngineSupervisor:
     async def _one_life(self) -> bool:
         """Start it and stay until it ends. False once it has crashed too often."""
         self._enter("starting")
-        await self._host.start()
-        exited = asyncio.ensure_future(self._host.exited())
-        try:
-            if await self._becomes_ready(exited):
-                self._was_ready = True
-                self._enter("ready")
-                await self._stays_well(exited)
-        finally:
-            exited.cancel()
+        reason = await self._live()
         self._enter("down")
         self._on_end()
         await self._host.stop(0)
-        log.error("the engine ended\n%s", self._host.last_words())
+        log.error("the engine is ended: %s\n%s", reason, self._host.last_words())
         return self._may_restart()
+
+    async def _live(self) -> str:
+        """From its start to the reason of its end."""
+        if self._host.is_ours and not await self._vacated():
+            return f"something else answers at {self._engine.url}"
+        try:
+            await self._host.start()
+        except OSError as error:  # no memory for another process, say: that may pass
+            return f"it cannot be started: {error}"
+        exited = asyncio.ensure_future(self._host.exited())
+        try:
+            if not await self._becomes_ready(exited):
+                return f"it did not come up within {self._start_seconds:g} s"
+            self._was_ready = True
+            self._watch = Watch(self._engine, self._patience)
+            self._enter("ready")
+            return await self._watch.until_over(exited)
+        finally:
+            self._must_speak = self._watch is not None and not exited.done()
+            self._watch = None
+            exited.cancel()
+
+    async def _vacated(self) -> bool:
+        """Wait until nobody answers where the engine will: it might be taken for it."""
+        end = time.monotonic() + VACATE_SECONDS
+        while await self._engine.health() != "silent":
+            if time.monotonic() > end:
+                return False
+            await asyncio.sleep(PROBE_EVERY)
+        return True
 
     async def _becomes_ready(self, exited: asyncio.Future[int]) -> bool:
         began = time.monotonic()
         while not exited.done() and time.monotonic() - began < self._start_seconds:
-            if await self._engine.healthy() and await self._reconciled():
+            if await self._engine.healthy() and await self._reconciled() and await self._speaks():
                 self._started_in = time.monotonic() - began
                 return True
             await asyncio.wait([exited], timeout=PROBE_EVERY / 4)
         return False
 
+    async def _speaks(self) -> bool:
+        """After a life that did not end by itself, health is not believed."""
+        return not self._must_speak or await self._engine.speaks(self._patience.stalled or 30.0)
+
     async def _reconciled(self) -> bool:
         try:
             await self._on_ready()
-        except ServiceError as error:
-            log.warning("adapters could not be loaded yet: %s", error)
+        except Exception as error:  # whatever it is, the next try may be better
+            log.warning("adapters could not be loaded yet: %r", error)
             return False
         return True
 
-    async def _stays_well(self, exited: asyncio.Future[int]) -> None:
-        missed = 0
-        while not exited.done() and missed < MISSED_PROBES:
-            await asyncio.wait([exited], timeout=PROBE_EVERY)
-            missed = 0 if await self._engine.healthy() else missed + 1
-
     def _may_restart(self) -> bool:
+        if not self._host.is_ours:
+            return True
         now = time.monotonic()
         self._crashes = [t for t in self._crashes if now - t < CRASH_WINDOW] + [now]
         limit = self._crash_limit if self._was_ready else min(self._crash_limit, NEVER_READY)

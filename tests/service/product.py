@@ -94,6 +94,7 @@ class Product:
 def running(store: Path, domains: Path, **settings: Any) -> Iterator[Product]:
     """The service over an indexed store, until the end of the block."""
     engine = FakeEngine()
+    settings = {"engine_idle_seconds": 0, **settings}  # tests count what the engine is asked
     with serving(engine.app) as engine_url:
         service = build(
             ServiceSettings(store=store, domains=domains, engine_urls=engine_url, **settings)
