@@ -78,6 +78,14 @@ class Gateway:
             self._releases.release(opened)
             raise
 
+    async def plan_again(self, failed: Plan) -> Plan:
+        """Decide anew after the engine failed before it had said anything: if it is gone, and the
+        domain allows that, by quoting. `failed` is finished once there is another plan."""
+        await self._supervisor.look()
+        plan = await self.plan(failed.request)
+        self.finish(failed)
+        return plan
+
     def finish(self, plan: Plan) -> None:
         """Give back what the plan holds; after the last byte, however that came."""
         if plan.stream:

@@ -1,7 +1,8 @@
 """Takes a request through admission and the gateway, and records how it went."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -15,7 +16,7 @@ from service.api.auth import caller_of
 from service.api.events import GONE, EventStream, unless_gone
 from service.api.limits import Admission, Leave
 from service.api.wire import Json
-from service.errors import status_of
+from service.errors import Unavailable, status_of
 from service.telemetry import Telemetry
 
 Question = ChatRequest | CompletionRequest
@@ -50,7 +51,12 @@ class Desk:
             leave(plan.spent())
             self._record(plan, status, time.perf_counter() - began)
 
-        return await self._answer(request, plan, began, close)
+        async def again() -> Plan:
+            nonlocal plan
+            plan = await self._gateway.plan_again(plan)
+            return plan
+
+        return await self._answer(request, plan, again, began, close)
 
     async def _admitted(
         self, request: Request, body: Question
@@ -80,13 +86,27 @@ class Desk:
 
         return leave
 
+    async def _asked(
+        self, plan: Plan, again: Callable[[], Awaitable[Plan]]
+    ) -> dict[str, Any] | Callable[[], AsyncIterator[bytes]]:
+        """The engine's answer, or its begin: until then nothing has been sent, so once more."""
+        ask = self._gateway.stream if plan.request.stream else self._gateway.answer
+        try:
+            return await ask(plan)
+        except Unavailable:
+            return await ask(await again())
+
     async def _answer(
-        self, request: Request, plan: Plan, began: float, close: Callable[[int], None]
+        self,
+        request: Request,
+        plan: Plan,
+        again: Callable[[], Awaitable[Plan]],
+        began: float,
+        close: Callable[[int], None],
     ) -> Response:
         """`close` runs exactly once, with the status that the client saw (499: it had left)."""
-        asked = self._gateway.stream if plan.request.stream else self._gateway.answer
         try:
-            reply = await unless_gone(request, asked(plan))
+            reply = await unless_gone(request, self._asked(plan, again))
         except BaseException as error:
             close(status_of(error) if isinstance(error, DslmError) else 500)
             raise
