@@ -12,8 +12,7 @@ import typer
 
 from adapters.command_line import DomainName, Workplace, examples, group
 from adapters.commands import adapters_app
-from adapters.merging.commands import EXAMPLES as MERGES
-from adapters.merging.commands import merge_adapters
+from adapters.rows.commands import data_app
 from adapters.snapshot_commands import snapshot_app
 from adapters.traffic_commands import release_app
 from eval.remote_commands import documents_app, jobs_app
@@ -46,8 +45,8 @@ class Mode(StrEnum):
 
 
 app = group("Domain specialists over one base: adapters, demonstrations and passages together.")
-adapters_app.command("merge", epilog=examples(*MERGES))(merge_adapters)
 app.add_typer(adapters_app, name="adapters")
+app.add_typer(data_app, name="data")
 app.add_typer(release_app, name="release")
 app.add_typer(snapshot_app, name="snapshot")
 app.add_typer(documents_app, name="documents")

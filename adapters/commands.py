@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adapters.command_line import DomainName, Workplace, examples, group, workplace
+from adapters.merging.commands import EXAMPLES as MERGES
+from adapters.merging.commands import merge_adapters
 
 if TYPE_CHECKING:
     from adapters.registry import AdapterRegistry
@@ -24,7 +26,8 @@ class Format(StrEnum):
     passages = "passages"
 
 
-adapters_app = group("Adapter versions: list, show, add, train.")
+adapters_app = group("Adapter versions: list, show, add, train, merge.")
+adapters_app.command("merge", epilog=examples(*MERGES))(merge_adapters)
 
 
 def registry(place: Workplace) -> "AdapterRegistry":

@@ -94,12 +94,12 @@ def _read_row(place: str, line: str) -> Row:
             f"{place}: the row does not end with a user's question and an answer",
             "End `messages` with a user and a non-empty assistant message",
         )
-    passages = [_passage(place, rank, texts) for rank, texts in enumerate(row.passages)]
+    passages = [passage(place, rank, texts) for rank, texts in enumerate(row.passages)]
     messages = tuple({"role": turn.role, "content": turn.content} for turn in asked)
     return Row(place, messages, answer.content, tuple(passages))
 
 
-def _passage(place: str, rank: int, texts: Sequence[str]) -> Passage:
+def passage(place: str, rank: int, texts: Sequence[str]) -> Passage:
     """A passage that holds these sentences; earlier ones score higher, so the order stays."""
     spans: list[Sentence] = []
     at = 0

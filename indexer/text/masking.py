@@ -78,6 +78,12 @@ class Masker:
         )
         return masked, counts
 
+    def mask_text(self, text: str) -> tuple[str, Counter[str]]:
+        """A text that is no document, line by line."""
+        counts: Counter[str] = Counter()
+        lines = [self._line(line, counts) for line in text.split("\n")]
+        return "\n".join(lines), counts
+
     def _value(self, value: Value, counts: Counter[str]) -> Value:
         return self._line(value, counts) if isinstance(value, str) else value
 

@@ -103,7 +103,7 @@ def band_keys(sketched: bytes, near: float) -> list[int]:
     Two texts that are alike share one, but for one pair in a thousand. Telling words are part of
     every shingle: texts that are alike but for those share none.
     """
-    from rensa import RMinHash  # type: ignore[import-untyped]
+    from rensa import RMinHash
 
     telling, words = sketched[_DIGEST:_HEAD], sketched[_HEAD:]
     minhash = RMinHash(num_perm=_SLOTS, seed=_SEED)
