@@ -1,5 +1,7 @@
 """The speed of an embedding model itself on the chunks of a snapshot: its forward pass, no more.
 
+By sentence-transformers, whatever runs it in a job.
+
 `python -m eval.bench.indexing_raw SNAPSHOT SETTINGS TEXTS` prints one JSON object. The tokens are
 there before the clock starts; texts are sorted by length; the batch size, and whether one thread
 works on each of several batches or all on one, are the best of those that are tried.
@@ -37,13 +39,16 @@ def measure(snapshot: Path, settings: EmbedderSettings, texts: int) -> Raw:
     import torch
 
     from indexer.embedding.batching import cores
-    from indexer.embedding.loading import choose_dtype, load
+    from indexer.embedding.loaded import copied
+    from indexer.embedding.loading import DTYPES, choose_dtype
+    from indexer.embedding.weights import locate
+    from indexer.embedding.whole import open_whole
 
     plain = settings.model_copy(update={"backend": "torch"})
     wanted = plain if plain.dtype != "int8" else plain.model_copy(update={"dtype": "auto"})
     dtype = choose_dtype(wanted, "cpu")
-    loaded = load(wanted, "cpu", dtype)
-    encoded = loaded.tokens.encode_batch(list(_texts(snapshot, loaded)))
+    loaded = open_whole(wanted.name, locate(wanted.name), "cpu", DTYPES[dtype])
+    encoded = copied(loaded.tokenizer, loaded.limit).encode_batch(_texts(snapshot))
     ids = sorted((encoding.ids for encoding in encoded), key=len, reverse=True)
     ids = ids[:: max(1, len(ids) // texts)]
     trial = ids[:: max(1, len(ids) // _TRIAL)]
@@ -64,7 +69,7 @@ def measure(snapshot: Path, settings: EmbedderSettings, texts: int) -> Raw:
     return Raw(rate, cpu_rate, len(ids), size, workers, dtype)
 
 
-def _texts(snapshot: Path, loaded: Any) -> list[str]:
+def _texts(snapshot: Path) -> list[str]:
     """What the job embedded: each chunk under its title and headings."""
     from indexer.store.snapshot import open_snapshot
     from indexer.store.tables import read_headings
@@ -99,11 +104,8 @@ def _forward(loaded: Any, ids: Any, mask: Any) -> Any:
     import torch
 
     with torch.inference_mode():
-        features = loaded.transformer({"input_ids": ids, "attention_mask": mask})
-        features["token_embeddings"] = features["token_embeddings"].float()
-        for module in loaded.head:
-            features = module(features)
-        return torch.nn.functional.normalize(features["sentence_embedding"], dim=-1).numpy()
+        pooled = loaded.pool(loaded.network(ids, mask).float(), mask)
+        return torch.nn.functional.normalize(pooled, dim=-1).numpy()
 
 
 def main() -> None:

@@ -36,18 +36,16 @@ def open_backend(name: str, dtype: str, device: str, loaded: Loaded) -> Backend:
 
 
 class TorchBackend:
-    """The module as it was loaded, on its device."""
+    """The network as it was loaded, on its device."""
 
     alone = False
 
     def __init__(self, loaded: Loaded, device: str) -> None:
-        self._transformer = loaded.transformer
+        self._network = loaded.parts.network
         self._device = device
 
     def __call__(self, ids: Ids, mask: Ids) -> torch.Tensor:
-        features = {"input_ids": self._there(ids), "attention_mask": self._there(mask)}
-        tokens: torch.Tensor = self._transformer(features)["token_embeddings"]
-        return tokens.float()
+        return self._network(self._there(ids), self._there(mask)).float()
 
     def _there(self, numbers: Ids) -> torch.Tensor:
         here = torch.from_numpy(numbers)

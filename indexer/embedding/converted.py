@@ -5,7 +5,6 @@ are made of, and may be removed at any time.
 """
 
 import contextlib
-import copy
 import hashlib
 import importlib.metadata
 import io
@@ -16,7 +15,6 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -101,10 +99,9 @@ def _quietly() -> Iterator[None]:
 class _Tokens(torch.nn.Module):
     """The bare network: ids and mask to a vector per token."""
 
-    def __init__(self, transformer: Any) -> None:
+    def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
-        # A copy: converting replaces parts of what it converts.
-        self.network = copy.deepcopy(transformer.auto_model).float().eval()
+        self.network = network.eval()
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         found = self.network(input_ids=input_ids, attention_mask=attention_mask)
@@ -120,7 +117,7 @@ def _to_openvino(loaded: Loaded, quantised: bool, file: Path) -> None:
     import openvino
 
     with _quietly():
-        converted = openvino.convert_model(_Tokens(loaded.transformer), example_input=_example())
+        converted = openvino.convert_model(_Tokens(loaded.parts.whole()), example_input=_example())
         if quantised:
             import nncf
 
@@ -132,7 +129,7 @@ def _to_onnx(loaded: Loaded, quantised: bool, file: Path) -> None:
     plain = file.with_name("plain.onnx") if quantised else file
     with _quietly():
         torch.onnx.export(
-            _Tokens(loaded.transformer),
+            _Tokens(loaded.parts.whole()),
             _example(),
             str(plain),
             input_names=_INPUTS,

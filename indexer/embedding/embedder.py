@@ -5,7 +5,7 @@ Whatever the weights' format and whatever runs them, pooling and normalising hap
 
 import hashlib
 import json
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -15,7 +15,7 @@ import torch
 from indexer.domain import EmbedderSettings
 from indexer.embedding.backends import open_backend
 from indexer.embedding.batching import SameBits, cores, in_order, of_one_length, within_budget
-from indexer.embedding.loading import Loaded, choose_dtype, load
+from indexer.embedding.loading import choose_dtype, load
 from indexer.embedding.probes import PROBES
 from indexer.embedding.weights import library_versions
 from indexer.errors import DslmError
@@ -56,18 +56,19 @@ class Embedder:
             torch.set_num_threads(1)  # for each of our threads: many small texts, not one large
         loaded = load(settings, self.device, self.dtype if self.backend == "torch" else "fp32")
         self._tokenizer, self._counter = loaded.tokens, loaded.counter
-        self._head, self._padding = loaded.head, loaded.padding
-        self.revision, self.pooling = loaded.revision, loaded.pooling
+        parts = loaded.parts
+        self._pool, self._padding = parts.pool, parts.padding
+        self.revision, self.pooling = loaded.revision, parts.pooling
         self.query_prefix, self.passage_prefix = loaded.query_prefix, loaded.passage_prefix
         self.libraries = library_versions(self.backend)
         self._hidden = open_backend(self.backend, self.dtype, self.device, loaded)
         self._budget = batch_tokens or (0 if self.device == "cpu" else _GPU_BATCH_TOKENS)
         self._threads = cores() if self.device == "cpu" else _GPU_THREADS
         self._batch = self._forward if self._budget else SameBits(self._forward)
-        self.max_tokens = self._room(loaded.limit)
+        self.max_tokens = self._room(parts.limit)
         self.dimension = int(self._forward([self._tokenizer.encode("probe").ids]).shape[1])
         coarse = ["int8"] if self.dtype == "int8" else []
-        self.space = self._digest(_sample_of_weights(loaded), *coarse)
+        self.space = self._digest(_sample(parts.weights), *coarse)
         self.fingerprint = self._fingerprint(settings.name)
 
     def count_tokens(self, text: str) -> int:
@@ -155,13 +156,7 @@ class Embedder:
             mask[row, : len(ids)] = 1
         with torch.inference_mode():
             hidden = self._hidden(numbers, mask)
-            features = {
-                "token_embeddings": hidden,
-                "attention_mask": torch.from_numpy(mask).to(hidden.device),
-            }
-            for module in self._head:
-                features = module(features)
-            pooled = features["sentence_embedding"].float()
+            pooled = self._pool(hidden, torch.from_numpy(mask).to(hidden.device)).float()
             vectors: Vectors = torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy()
         return _checked(vectors)
 
@@ -180,14 +175,12 @@ class Embedder:
         return f"{Path(name).name}/{self.dtype}/{self.pooling}/{self.dimension}/{digest}"
 
 
-def _sample_of_weights(loaded: Loaded) -> str:
+def _sample(weights: Mapping[str, torch.Tensor]) -> str:
     """Tells two trainings of the same architecture apart without reading every weight."""
     digest = hashlib.sha256()
-    modules = (loaded.transformer, *loaded.head)
-    for number, module in enumerate(modules):
-        for name, weights in sorted(module.state_dict().items()):
-            sample = weights.detach().flatten()[:64].to(torch.bfloat16).float().cpu().numpy()
-            digest.update(f"{number}.{name}".encode() + sample.tobytes())
+    for name, values in weights.items():
+        sample = values.detach().flatten()[:64].to(torch.bfloat16).float().cpu().numpy()
+        digest.update(name.encode() + sample.tobytes())
     return digest.hexdigest()
 
 

@@ -4,18 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Dense, Pooling
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerFast
-from transformers.utils import logging as transformers_logging
 
 from indexer.domain import EmbedderSettings
-from indexer.embedding.weights import PACKAGED, Family, family_of, identity, locate
+from indexer.embedding.loaded import Parts, copied
+from indexer.embedding.plain import open_plain
+from indexer.embedding.weights import PACKAGED, family_of, identity, locate
 from indexer.errors import BadInput
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 _OFFERED = {
     "torch": ("fp32", "bf16"),
@@ -24,24 +21,19 @@ _OFFERED = {
 }
 # Of a repository on the hub: what other libraries read. The weights are taken as safetensors.
 _UNUSED = ["*.h5", "*.msgpack", "*.onnx", "*.ot", "onnx/*", "openvino/*", "pytorch_model.bin"]
-_LONGEST = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """`transformer` gives a vector per token; `head` pools them, in float32.
+    """A model's parts as they are used here.
 
     `tokens` cuts a text to what the model reads, `counter` never; neither pads, so that both may
     be used from several threads. `identity` is of the settings and the files.
     """
 
-    transformer: torch.nn.Module
-    head: tuple[torch.nn.Module, ...]
+    parts: Parts
     tokens: Tokenizer
     counter: Tokenizer
-    padding: int
-    limit: int
-    pooling: str
     query_prefix: str
     passage_prefix: str
     revision: str
@@ -67,27 +59,21 @@ def load(settings: EmbedderSettings, device: str, dtype: str) -> Loaded:
     """BadInput: no such model, no fast tokenizer, or it pools otherwise than its family."""
     name = settings.name
     folder, revision = _fetch(settings)
-    encoder = _open(name, folder, device, _DTYPES[dtype])
-    transformer, *head = encoder
-    for module in head:
-        module.float()
+    parts = _open(name, folder, device, DTYPES[dtype])
     family = family_of(name)
-    tokenizer = encoder.tokenizer
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+    pooling = parts.pooling.replace("+dense", "")
+    if family.pooling and pooling != family.pooling:
         raise BadInput(
-            f"The embedding model {name!r} has no tokenizer.json", "Use a model that has one"
+            f"The embedding model {name!r} pools by {pooling or 'nothing'}, but models of this name"
+            f" need {family.pooling}",
+            "Use a copy that holds the files of sentence-transformers (modules.json, 1_Pooling)",
         )
-    limit = int(encoder.max_seq_length or _LONGEST)
     return Loaded(
-        transformer=transformer,
-        head=tuple(head),
-        tokens=_tokenizer(tokenizer, limit),
-        counter=_tokenizer(tokenizer, None),
-        padding=int(tokenizer.pad_token_id or 0),
-        limit=limit,
-        pooling=_pooling(name, encoder, family),
-        query_prefix=family.query_prefix or _stored_prompt(encoder, "query"),
-        passage_prefix=family.passage_prefix or _stored_prompt(encoder, "document", "passage"),
+        parts=parts,
+        tokens=copied(parts.tokenizer, parts.limit),
+        counter=copied(parts.tokenizer, None),
+        query_prefix=family.query_prefix or _stored(parts, "query"),
+        passage_prefix=family.passage_prefix or _stored(parts, "document", "passage"),
         revision=revision,
         identity=identity(settings),
     )
@@ -112,6 +98,9 @@ def _fetch(settings: EmbedderSettings) -> tuple[str, str]:
                 "Remove the revision, or name the model as the hub does",
             )
         return place, ""
+    # Imported here: a model that lies here needs none of it.
+    from huggingface_hub import snapshot_download
+
     try:
         # Fetched as a whole: file by file, a machine without network would wait a minute for each.
         folder = snapshot_download(place, revision=settings.revision, ignore_patterns=_UNUSED)
@@ -120,16 +109,17 @@ def _fetch(settings: EmbedderSettings) -> tuple[str, str]:
     return folder, Path(folder).name
 
 
-def _open(name: str, folder: str, device: str, dtype: torch.dtype) -> SentenceTransformer:
-    transformers_logging.disable_progress_bar()
+def _open(name: str, folder: str, device: str, dtype: torch.dtype) -> Parts:
+    plain = open_plain(Path(folder), dtype) if device == "cpu" else None
+    if plain is not None:
+        return plain
+    # Imported here: it takes long, and most models need none of it.
+    from indexer.embedding.whole import open_whole
+
     try:
-        # The format is always given: T5 weights stored as fp16 would be run as fp16 otherwise.
-        encoder = SentenceTransformer(
-            folder, device=device, model_kwargs={"dtype": dtype}, local_files_only=True
-        )
+        return open_whole(name, folder, device, dtype)
     except (OSError, ValueError) as error:
         raise _not_loaded(name, error) from error
-    return encoder.eval()
 
 
 def _not_loaded(name: str, error: Exception) -> BadInput:
@@ -140,28 +130,6 @@ def _not_loaded(name: str, error: Exception) -> BadInput:
     )
 
 
-def _pooling(name: str, encoder: SentenceTransformer, family: Family) -> str:
-    """The pooling and the layers after it, in words; BadInput if the family pools otherwise."""
-    found = "+".join(str(m.pooling_mode) for m in encoder if isinstance(m, Pooling))
-    if family.pooling and found != family.pooling:
-        raise BadInput(
-            f"The embedding model {name!r} pools by {found or 'nothing'}, but models of this name"
-            f" need {family.pooling}",
-            "Use a copy that holds the files of sentence-transformers (modules.json, 1_Pooling)",
-        )
-    return found + "".join("+dense" for module in encoder if isinstance(module, Dense))
-
-
-def _stored_prompt(encoder: SentenceTransformer, *names: str) -> str:
-    stored = (encoder.prompts.get(name) for name in names)
+def _stored(parts: Parts, *names: str) -> str:
+    stored = (parts.prompts.get(name) for name in names)
     return next((prompt for prompt in stored if prompt), "")
-
-
-def _tokenizer(tokenizer: PreTrainedTokenizerFast, limit: int | None) -> Tokenizer:
-    copy: Tokenizer = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    copy.no_padding()
-    if limit is None:
-        copy.no_truncation()
-    else:
-        copy.enable_truncation(limit)
-    return copy
