@@ -6,8 +6,8 @@ from typing import Any
 from adapters.prompt import Prompt
 from service.answer.completion import CompletionRequest
 from service.answer.local import LocalAnswer
+from service.answer.opened import OpenRelease, Role
 from service.answer.relay import Relay
-from service.answer.releases import OpenRelease
 from service.answer.request import ChatRequest, Mode
 from service.answer.retrieval import NOTHING, Found
 from service.engines.engine import CHAT, EngineStream
@@ -32,6 +32,19 @@ class Plan:
     @property
     def domain(self) -> str:
         return self.opened.release.domain if self.opened else self.request.model
+
+    @property
+    def role(self) -> Role | None:
+        """Why this release answers; None for the bare base."""
+        if self.opened is None:
+            return None
+        return "pinned" if "@" in self.request.model else self.opened.role
+
+    def streamed(self) -> str:
+        """What the first choice of a streamed answer has said."""
+        if self.local:
+            return self.local.text
+        return self.relay.text() if self.relay else ""
 
     def spent(self) -> dict[str, int]:
         """The engine's count of tokens, as far as it has told."""

@@ -66,6 +66,11 @@ class Relay:
         self.usage: dict[str, int] = {}
         self.completed = False
 
+    def text(self, index: int = 0) -> str:
+        """What a choice of a chat has said so far."""
+        found = self._markers.get(index)
+        return found.text if found else ""
+
     async def body(self) -> AsyncIterator[bytes]:
         """Server-sent events; the last is `[DONE]` or an error, never both."""
         passed: list[bytes] = []
