@@ -131,6 +131,12 @@ def _chat_template(folder: Path) -> str:
     )
 
 
+def tool_template(folder: Path) -> str:
+    """What renders a request with tools: a template of its own, where a base has one."""
+    file = folder / "additional_chat_templates" / "tool_use.jinja"
+    return file.read_text(encoding="utf-8") if file.is_file() else _chat_template(folder)
+
+
 def _tokenizer(folder: Path) -> Path:
     for name in ("tokenizer.json", "tokenizer.model", "vocab.json"):
         if (folder / name).is_file():

@@ -13,12 +13,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from adapters.base import BaseProfile
+from adapters.base import BaseProfile, find_base, tool_template
 from adapters.errors import BaseRefused
 from adapters.release import ReleaseStore
 from indexer.domain import load_domains
 from indexer.errors import DslmError
 from indexer.settings import Paths
+from service.engines.forms import AUTO, NONE, parser_of, shows_tools
 from service.settings import ServiceSettings
 
 GIB = 2**30
@@ -50,6 +51,7 @@ def examine(settings: ServiceSettings) -> Iterator[Finding]:
     yield check_disk(settings.store)
     yield check_port(settings.host, settings.port)
     yield check_base(settings.base)
+    yield check_tools(settings.base, settings.tool_parser)
     yield check_hub()
     yield check_store(settings.store)
     yield from check_domains(settings)
@@ -145,6 +147,21 @@ def check_base(base: str) -> Finding:
     except BaseRefused as error:
         return Finding("FAIL", "base", error.message, error.remedy)
     return Finding("ok", "base", f"{profile.name}, context {profile.context}, {profile.folder}")
+
+
+def check_tools(base: str, parser: str) -> Finding:
+    """Can this base be asked to call tools?"""
+    try:
+        template = tool_template(find_base(base))
+    except BaseRefused as error:
+        return Finding("warn", "tools", error.message, error.remedy)
+    if not shows_tools(template):
+        return Finding("ok", "tools", "the chat template shows none: requests with tools get a 400")
+    name = parser_of(template) if parser == AUTO else parser
+    if name in (None, NONE):
+        remedy = "Set DSLM_TOOL_PARSER to one of vLLM's, or requests with tools get a 400"
+        return Finding("warn", "tools", "no parser is known for the chat template", remedy)
+    return Finding("ok", "tools", f"calls are read by vLLM's parser {name}")
 
 
 def check_hub() -> Finding:

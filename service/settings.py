@@ -33,6 +33,10 @@ class ServiceSettings(BaseSettings):
     ] = ""
     engine_port: Annotated[int, Field(ge=0, le=65535, description="port of the child; 0: free")] = 0
     engine_arguments: Annotated[str, Field(description="more vLLM arguments, as in a shell")] = ""
+    tool_parser: Annotated[str, Field(description="vLLM's parser of calls, `auto` or `none`")] = (
+        "auto"
+    )
+    compact_json: Annotated[bool, Field(description="JSON answers without blanks")] = True
     engine_start_seconds: Annotated[
         float, Field(gt=0, description="how long the engine may take to start")
     ] = 900.0
@@ -61,6 +65,9 @@ class ServiceSettings(BaseSettings):
     max_concurrent: Annotated[int, Field(ge=1, description="answers in flight before 429")] = 256
     max_concurrent_domain: Annotated[
         int, Field(ge=0, description="of one domain; 0: three quarters of all")
+    ] = 0
+    max_tokens_in_flight: Annotated[
+        int, Field(ge=0, description="tokens of all answers in flight; 0: any number")
     ] = 0
     max_queued: Annotated[int, Field(ge=0, description="waiting requests of a domain")] = 64
     queue_seconds: Annotated[float, Field(gt=0, description="longest wait for a place")] = 30.0

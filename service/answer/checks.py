@@ -37,6 +37,9 @@ class Checks:
             if not self._tokens.template_names(name):
                 message = f"The base's chat template knows no `{name}`"
                 raise Unsupported(message, "Leave it out", param=field)
+        if request.may_call() and not self._tokens.template_names("tools"):
+            message = "The base's chat template shows no tools: it was taught to call none"
+            raise Unsupported(message, "Leave them out, or ask another base", param="tools")
 
     def clean(self, found: Found) -> Found:
         """A document could forge a turn as well: its passage is left out, not altered."""

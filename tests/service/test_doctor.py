@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from service.doctor import Finding, check_base, check_disk, check_port, check_store, judge_build
+from service.doctor import (
+    Finding,
+    check_base,
+    check_disk,
+    check_port,
+    check_store,
+    check_tools,
+    judge_build,
+)
+from service.settings import DEMO
 
 
 @pytest.mark.parametrize(
@@ -52,3 +61,13 @@ def test_a_store_that_does_not_exist_yet_is_looked_at_where_it_would_be(tmp_path
 def test_a_finding_is_one_line_with_its_remedy() -> None:
     line = str(Finding("FAIL", "disk", "1 GiB free", "Free some"))
     assert line == "FAIL  disk     1 GiB free. Free some"
+
+
+def test_what_a_base_makes_of_tools_is_said(tmp_path: Path) -> None:
+    assert "phi4_mini_json" in check_tools(str(DEMO / "model"), "auto").message
+    assert check_tools(str(DEMO / "model"), "none").level == "warn"
+    template = tmp_path / "chat_template.jinja"
+    template.write_text("{{ messages }}", encoding="utf-8")
+    assert "400" in check_tools(str(tmp_path), "auto").message
+    template.write_text("{{ messages }}{{ tools }}", encoding="utf-8")
+    assert check_tools(str(tmp_path), "auto").level == "warn"

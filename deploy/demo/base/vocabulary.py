@@ -17,6 +17,16 @@ CHAT_TEMPLATE = (
     "{{ '<|' + m['role'] + '|>' + m['content'] + '</s>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
+# With tools: those before everything, calls behind their turn's text, results as the user's words.
+# The base is taught none of it; whatever it calls, constrained decoding has it call.
+TOOL_TEMPLATE = (
+    "{{ '<s>' }}{% if tools %}{{ '<|system|>Tools: ' + tools | tojson + '</s>' }}{% endif %}"
+    "{% for m in messages %}"
+    "{{ '<|' + ('user' if m['role'] == 'tool' else m['role']) + '|>' + (m['content'] or '') }}"
+    "{% for call in m['tool_calls'] or [] %}"
+    "{{ ' functools[' + call['function'] | tojson + ']' }}{% endfor %}{{ '</s>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
 
 
 def train_tokenizer(texts: Iterable[str], size: int = SIZE) -> Tokenizer:
@@ -53,7 +63,7 @@ def with_chat_template(tokenizer: Tokenizer, context: int) -> PreTrainedTokenize
         clean_up_tokenization_spaces=False,
         model_max_length=context,
     )
-    fast.chat_template = CHAT_TEMPLATE
+    fast.chat_template = {"default": CHAT_TEMPLATE, "tool_use": TOOL_TEMPLATE}
     return fast
 
 
