@@ -4,6 +4,9 @@ from typing import Any, ClassVar
 
 from indexer.errors import BadInput, DslmError, NotFound
 
+# When another service, or this one started again, is worth asking.
+STOPPING_SECONDS = 5.0
+
 
 class ServiceError(DslmError):
     """An error with a status; `retry_after` (seconds) becomes the Retry-After header."""
@@ -130,6 +133,15 @@ class Unavailable(ServiceError):
 
     status = 503
     code = "engine_unavailable"
+
+
+class Stopping(Unavailable):
+    """The service has been told to stop, and begins nothing new."""
+
+    code = "stopping"
+
+    def __init__(self) -> None:
+        super().__init__("The service is stopping", "Try again", retry_after=STOPPING_SECONDS)
 
 
 class OutOfSpace(ServiceError):

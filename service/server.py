@@ -14,15 +14,22 @@ import uvicorn
 import uvloop
 
 from indexer.errors import BadInput, DslmError
+from service.api.draining import Drain
+from service.api.limits import Admission, limits_of
 from service.api.protocol import BoundedProtocol
 from service.app import create_app
 from service.bootstrap import Service, build
+from service.errors import Stopping
 from service.keys import KeyFile, refuse_to_stand_open
+from service.logs import set_up_logging
 from service.provision import provision
 from service.settings import ServiceSettings
 
 log = logging.getLogger("dslm")
 BACKLOG = 2048
+# At the end of a stop: for the last words to those whose answer was ended, and for connections.
+FAREWELL_SECONDS = 2.0
+CLOSING_SECONDS = 1
 QUESTIONS = {
     "legal": "How long does a final written warning stay on my file?",
     "support": "Does the Brew Two work with 5 GHz Wi-Fi?",
@@ -40,8 +47,7 @@ class Server(uvicorn.Server):
 
 def serve(settings: ServiceSettings) -> int:
     """Serve until SIGINT or SIGTERM; 0 after a clean stop, 1 if the engine cannot be kept up."""
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
-    log.setLevel(logging.INFO)
+    set_up_logging(settings)
     keys = KeyFile(settings.store).read()
     refuse_to_stand_open(settings.host, keys, allow_open=settings.allow_open)
     if not keys:
@@ -71,30 +77,61 @@ def bind(settings: ServiceSettings) -> socket.socket:
 
 async def _serve(settings: ServiceSettings, listener: socket.socket) -> int:
     service = await asyncio.to_thread(build, settings)
+    admission = Admission(limits_of(settings), service.telemetry)
+    drain = Drain()
     config = uvicorn.Config(
-        create_app(service),
-        log_level="warning",
+        create_app(service, admission, drain),
+        log_config=None,
         access_log=False,
         http=BoundedProtocol,
         ws="none",
         server_header=False,
-        timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
+        timeout_graceful_shutdown=CLOSING_SECONDS,
     )
     server = Server(config)
+    told = asyncio.Event()
 
-    def stop(number: int) -> None:
-        service.jobs.end_watching()  # or the wait for open connections would last its whole time
-        server.handle_exit(number, None)
+    def stop() -> None:
+        if told.is_set():
+            drain.hurry()
+        told.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop, number)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     starting = asyncio.create_task(_start(service, server, listener))
+    stopping = asyncio.create_task(_stop(service, server, admission, drain, told))
     try:
         await server.serve(sockets=[listener])
     finally:
-        starting.cancel()
-        await asyncio.gather(starting, return_exceptions=True)
+        for task in (starting, stopping):
+            task.cancel()
+        await asyncio.gather(starting, stopping, return_exceptions=True)
     return 1 if service.supervisor.failed else 0
+
+
+async def _stop(
+    service: Service,
+    server: uvicorn.Server,
+    admission: Admission,
+    drain: Drain,
+    told: asyncio.Event,
+) -> None:
+    """Once told to: nothing new, what runs may end within the limit, then it is ended aloud.
+
+    Told again, that limit is over at once.
+    """
+    await told.wait()
+    error, seconds = Stopping(), service.settings.drain_seconds
+    drain.begin()
+    admission.close(error)
+    jobs = asyncio.create_task(service.jobs.close())
+    if drain.under_way:
+        say(f"stopping: {drain.under_way} may go on for {seconds:g} s; Ctrl-C ends them now")
+    await drain.wait(seconds)
+    service.engine.interrupt(error)
+    await drain.wait_for_farewells(FAREWELL_SECONDS)
+    await jobs
+    server.should_exit = True
 
 
 async def _start(service: Service, server: uvicorn.Server, listener: socket.socket) -> None:

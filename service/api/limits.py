@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from indexer.errors import BadInput
-from service.errors import Overloaded
+from service.errors import Overloaded, ServiceError
 from service.settings import ServiceSettings
 from service.telemetry import Telemetry
 
@@ -29,7 +29,9 @@ SMOOTHING = 0.1
 class Limits:
     """`answers` in flight altogether and `per_domain`; `queued` per domain for `seconds` at most.
 
-    `adapters`: how many may be active at once. `shares`: a domain's weight, 1 where not named.
+    `adapters`: how many may be active at once. `tokens`: how many all answers in flight may
+    come to, those of a domain to three quarters of that; 0: any. `shares`: a domain's weight, 1
+    where not named.
     """
 
     answers: int
@@ -37,6 +39,7 @@ class Limits:
     queued: int
     seconds: float
     adapters: int
+    tokens: int = 0
     shares: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -58,17 +61,26 @@ def limits_of(settings: ServiceSettings) -> Limits:
         queued=settings.max_queued,
         seconds=settings.queue_seconds,
         adapters=settings.max_loras,
+        tokens=settings.max_tokens_in_flight,
         shares=shares,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody wants to start: for whom, with which adapter, of how many tokens at most."""
+
+    domain: str
+    key: str
+    adapter: str | None
+    tokens: int
 
 
 @dataclass(slots=True, eq=False)
 class Waiter:
     """One who wants to start."""
 
-    domain: str
-    key: str
-    adapter: str | None
+    wish: Wish
     since: float
     place: asyncio.Future[None]
 
@@ -85,9 +97,11 @@ class Admission:
         self._domains: Counter[str] = Counter()
         self._keys: Counter[tuple[str, str]] = Counter()
         self._adapters: Counter[str] = Counter()
+        self._tokens: Counter[str] = Counter()
         self._closed: str | None = None
         self._queues: dict[str, deque[Waiter]] = {}
         self._usual = 1.0
+        self._shut: ServiceError | None = None
 
     @property
     def in_flight(self) -> int:
@@ -97,28 +111,35 @@ class Admission:
     def waiting(self) -> int:
         return sum(map(len, self._queues.values()))
 
-    def at_once(self, domain: str, key: str, adapter: str | None) -> Leave | None:
-        """A place if there is one now: the caller must call what is returned, once, at the end."""
-        if self._queues.get(domain) or not self._is_free(domain, adapter):
-            return None
-        return self._start(domain, key, adapter)
+    def close(self, error: ServiceError) -> None:
+        """Nobody is let in any more: who waits, and who comes, gets `error`."""
+        self._shut = error
+        for queue in self._queues.values():
+            for waiter in queue:
+                if not waiter.place.done():
+                    waiter.place.set_exception(error)
+        self._queues.clear()
+        self._telemetry.queued.set(0)
 
-    async def permit(self, domain: str, key: str, adapter: str | None) -> Leave:
+    def at_once(self, domain: str, key: str, adapter: str | None, tokens: int = 0) -> Leave | None:
+        """A place if there is one now: the caller must call what is returned, once, at the end."""
+        if self._shut:
+            raise self._shut
+        wish = Wish(domain, key, adapter, tokens)
+        if self._queues.get(domain) or not self._is_free(wish):
+            return None
+        self._count(wish, 1)
+        return self._leave(wish)
+
+    async def permit(self, domain: str, key: str, adapter: str | None, tokens: int = 0) -> Leave:
         """A place, as soon as it is this one's turn. Overloaded if the queue is full or stands."""
-        leave = self.at_once(domain, key, adapter)
+        leave = self.at_once(domain, key, adapter, tokens)
         if leave is not None:
             return leave
-        queue = self._queues.setdefault(domain, deque())
-        if len(queue) >= self._limits.queued:
-            message = f"{len(queue)} requests wait for the domain '{domain}' already"
-            raise Overloaded(message, "Try again shortly", retry_after=self._usual)
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiter = Waiter(domain, key, adapter, self._clock(), place)
-        queue.append(waiter)
-        self._telemetry.queued.set(self.waiting)
+        waiter = self._line_up(Wish(domain, key, adapter, tokens))
         try:
             async with asyncio.timeout(self._limits.seconds):
-                await place
+                await waiter.place
         except BaseException as error:
             self._give_up(waiter)
             if isinstance(error, TimeoutError):
@@ -126,72 +147,104 @@ class Admission:
                 remedy = "Try again shortly"
                 raise Overloaded(message, remedy, retry_after=self._usual) from error
             raise
-        return self._leave(domain, key, adapter)
+        return self._leave(waiter.wish)
+
+    def _line_up(self, wish: Wish) -> Waiter:
+        queue = self._queues.setdefault(wish.domain, deque())
+        if len(queue) >= self._limits.queued:
+            message = f"{len(queue)} requests wait for the domain '{wish.domain}' already"
+            raise Overloaded(message, "Try again shortly", retry_after=self._usual)
+        waiter = Waiter(wish, self._clock(), asyncio.get_running_loop().create_future())
+        queue.append(waiter)
+        self._telemetry.queued.set(self.waiting)
+        return waiter
 
     def _give_up(self, waiter: Waiter) -> None:
         """Leave the line, or give back the place that came at the very moment of giving up."""
-        if waiter.place.done() and not waiter.place.cancelled():
-            self._leave(waiter.domain, waiter.key, waiter.adapter)()
+        place = waiter.place
+        if place.done() and not place.cancelled() and place.exception() is None:
+            self._leave(waiter.wish)()
             return
-        queue = self._queues.get(waiter.domain)
+        queue = self._queues.get(waiter.wish.domain)
         if queue and waiter in queue:
             queue.remove(waiter)
         self._admit()
 
-    def _start(self, domain: str, key: str, adapter: str | None) -> Leave:
-        self._count(domain, key, adapter, 1)
-        return self._leave(domain, key, adapter)
-
-    def _leave(self, domain: str, key: str, adapter: str | None) -> Leave:
+    def _leave(self, wish: Wish) -> Leave:
         began = self._clock()
 
         def leave() -> None:
             self._usual += SMOOTHING * (self._clock() - began - self._usual)
-            self._count(domain, key, adapter, -1)
+            self._count(wish, -1)
             self._admit()
 
         return leave
 
-    def _count(self, domain: str, key: str, adapter: str | None, change: int) -> None:
-        _add(self._domains, domain, change)
-        _add(self._keys, (domain, key), change)
-        if adapter is not None:
-            _add(self._adapters, adapter, change)
+    def _count(self, wish: Wish, change: int) -> None:
+        _add(self._domains, wish.domain, change)
+        _add(self._keys, (wish.domain, wish.key), change)
+        _add(self._tokens, wish.domain, change * wish.tokens)
+        if wish.adapter is not None:
+            _add(self._adapters, wish.adapter, change)
         if self._closed not in self._adapters:
             self._closed = None
         self._telemetry.in_flight.set(self.in_flight)
 
-    def _is_free(self, domain: str, adapter: str | None) -> bool:
+    def _is_free(self, wish: Wish) -> bool:
         limits = self._limits
-        if self.in_flight >= limits.answers or self._domains[domain] >= limits.per_domain:
+        if self.in_flight >= limits.answers or self._domains[wish.domain] >= limits.per_domain:
             return False
-        if adapter is None:
+        if not self._may_have(wish):
+            return False
+        if wish.adapter is None:
             return True
-        if adapter in self._adapters:
-            return adapter != self._closed
+        if wish.adapter in self._adapters:
+            return wish.adapter != self._closed
         return len(self._adapters) < limits.adapters
+
+    def _may_have(self, wish: Wish) -> bool:
+        """Within the bounds of tokens; one that is beyond them alone has them for itself."""
+        bound, own = self._limits.tokens, self._tokens[wish.domain]
+        if not bound:
+            return True
+        fits = self._fits(wish)
+        return fits and (not own or own + wish.tokens <= bound * 3 // 4)
+
+    def _fits(self, wish: Wish) -> bool:
+        total = self._tokens.total()
+        return not total or total + wish.tokens <= self._limits.tokens
 
     def _admit(self) -> None:
         """Let in whom there is a place for."""
         while waiter := self._next():
-            queue = self._queues[waiter.domain]
+            domain = waiter.wish.domain
+            queue = self._queues[domain]
             queue.remove(waiter)
             if not queue:
-                del self._queues[waiter.domain]
+                del self._queues[domain]
             if not waiter.place.done():
-                self._count(waiter.domain, waiter.key, waiter.adapter, 1)
+                self._count(waiter.wish, 1)
                 waiter.place.set_result(None)
         self._take_turns()
         self._telemetry.queued.set(self.waiting)
 
     def _next(self) -> Waiter | None:
         heads = [self._head(queue) for queue in self._queues.values() if queue]
-        free = [one for one in heads if self._is_free(one.domain, one.adapter)]
-        return min(free, key=lambda one: (self._load(one.domain), one.since), default=None)
+        if self._room_is_kept(heads):
+            return None
+        free = [one for one in heads if self._is_free(one.wish)]
+        return min(free, key=lambda one: (self._load(one.wish.domain), one.since), default=None)
+
+    def _room_is_kept(self, heads: list[Waiter]) -> bool:
+        """One who needs much and has waited long would starve among many who need little."""
+        if not self._limits.tokens:
+            return False
+        long_ago = self._clock() - TURN_SECONDS
+        return any(one.since < long_ago and not self._fits(one.wish) for one in heads)
 
     def _head(self, queue: deque[Waiter]) -> Waiter:
         """Who of a domain is next."""
-        return min(queue, key=lambda one: (self._keys[one.domain, one.key], one.since))
+        return min(queue, key=lambda one: (self._keys[one.wish.domain, one.wish.key], one.since))
 
     def _load(self, domain: str) -> float:
         return self._domains[domain] / self._limits.shares.get(domain, 1.0)
@@ -203,7 +256,7 @@ class Admission:
         now = self._clock()
         for queue in self._queues.values():
             first = queue[0] if queue else None
-            if first and first.adapter and first.adapter not in self._adapters:
+            if first and first.wish.adapter and first.wish.adapter not in self._adapters:
                 if now - first.since > TURN_SECONDS:
                     self._closed = next(iter(self._adapters))
                     return

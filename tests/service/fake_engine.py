@@ -33,11 +33,17 @@ class FakeEngine:
         self.running = 0
         self.most_running = 0
         self.ill = False
+        # Its core hangs: what is under way stands still while `/health` says 200.
+        self.stuck = False
+        # How the next answers fail: "500", "cut" before the first event or "late" after some.
+        self.fails: list[str] = []
+        self.tokens = 0
         self.says = ""
         self.pause = 0.02
         self._app = Starlette(
             routes=[
                 Route("/health", self.health),
+                Route("/metrics", self.metrics),
                 Route("/v1/models", self.models),
                 Route("/v1/load_lora_adapter", self.load, methods=["POST"]),
                 Route("/v1/unload_lora_adapter", self.unload, methods=["POST"]),
@@ -48,12 +54,17 @@ class FakeEngine:
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Notes whatever is asked, but for the supervisor's probes."""
-        if scope["type"] == "http" and scope["path"] not in ("/health", "/v1/models"):
+        if scope["type"] == "http" and scope["path"] not in ("/health", "/metrics", "/v1/models"):
             self.heard.append(scope["path"])
         await self._app(scope, receive, send)
 
     async def health(self, _: Request) -> Response:
         return Response(status_code=503 if self.ill else 200)
+
+    async def metrics(self, _: Request) -> Response:
+        counted = {"generation_tokens_total": self.tokens, "num_requests_running": self.running}
+        lines = [f'vllm:{name}{{engine="0"}} {count}\n' for name, count in counted.items()]
+        return PlainTextResponse("".join(lines))
 
     async def models(self, _: Request) -> Response:
         cards = [{"id": BASE, "object": "model", "parent": None}]
@@ -87,13 +98,17 @@ class FakeEngine:
         if "json" in (body.get("response_format") or {}).get("type", ""):
             said = '{"sources": [1]}'
         words = said.split(" ")
+        fails = self.fails.pop(0) if self.fails else ""
+        if fails == "500":
+            return _refusal(500, "EngineCore encountered an issue.")
         if body.get("stream"):
-            return StreamingResponse(self._stream(body, words), media_type="text/event-stream")
+            events = self._stream(body, words, fails)
+            return StreamingResponse(events, media_type="text/event-stream")
         with self._at_work():
-            for _ in words if "slow" in words else ():
+            for _ in words:
                 if await request.is_disconnected():
                     return Response(status_code=499)
-                await asyncio.sleep(self.pause)
+                await self._step("slow" in words)
         choices = [self._choice(body, index, words) for index in range(body.get("n") or 1)]
         head = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "service_tier": None}
         usage = {"prompt_tokens": 1, "completion_tokens": len(words), "total_tokens": 1}
@@ -141,12 +156,24 @@ class FakeEngine:
             "stop_reason": None,
         }
 
-    async def _stream(self, body: dict[str, Any], words: list[str]) -> AsyncIterator[bytes]:
-        pause = self.pause if "slow" in words else 0.0
+    async def _step(self, slowly: bool) -> None:
+        """One token, if the core moves."""
+        await asyncio.sleep(self.pause if slowly else 0.0)
+        while self.stuck:
+            await asyncio.sleep(0.01)
+        self.tokens += 1
+
+    async def _stream(
+        self, body: dict[str, Any], words: list[str], fails: str
+    ) -> AsyncIterator[bytes]:
+        slowly = "slow" in words
+        if fails == "cut":
+            raise ConnectionError("told to fail")
         logprobs = {"content": [{**LOGPROB, "top_logprobs": []}]} if body.get("logprobs") else None
         with self._at_work():
             for choice in range(body.get("n") or 1):
                 finish = "stop"
+                await self._step(slowly)
                 yield _chunk(body, choice, {"role": "assistant", "content": ""}, None)
                 if called := _must_call(body):
                     yield _chunk(body, choice, {"tool_calls": [{"index": 0, **called}]}, None)
@@ -154,7 +181,9 @@ class FakeEngine:
                 for index, word in enumerate(words):
                     said = {"content": word if index == 0 else f" {word}"}
                     yield _chunk(body, choice, said, None, logprobs)
-                    await asyncio.sleep(pause)
+                    await self._step(slowly)
+                    if fails == "late":
+                        raise ConnectionError("told to fail")
                 yield _chunk(body, choice, {"content": ""}, finish)
             if (body.get("stream_options") or {}).get("include_usage"):
                 yield _usage("chat.completion.chunk", body["model"])
