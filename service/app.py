@@ -1,7 +1,9 @@
 """The ASGI application: routes, errors and the service's life."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,8 +19,10 @@ from service.api.completions import completion_routes
 from service.api.desk import Desk
 from service.api.documents import document_routes
 from service.api.domains import domain_routes
+from service.api.draining import Drain, Draining
 from service.api.embeddings import embedding_routes
 from service.api.jobs import job_routes
+from service.api.ledger import Ledger
 from service.api.limits import Admission, limits_of
 from service.api.releases import release_routes
 from service.api.security import Origins, SafeHeaders
@@ -29,18 +33,32 @@ from service.errors import InvalidRequest, ServiceError, UnknownName
 from service.keys import KeyFile, KeyRing, is_loopback
 from service.settings import ServiceSettings
 
+if TYPE_CHECKING:
+    from service.tracing import Tracer
 
-def create_app(service: Service, admission: Admission | None = None) -> FastAPI:
+
+def create_app(
+    service: Service, admission: Admission | None = None, drain: Drain | None = None
+) -> FastAPI:
     """The application around a built service, which starts and stops with it."""
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         async with service.running():
             yield
+        if tracer is not None:
+            await asyncio.to_thread(tracer.close)
 
     app = FastAPI(title="dslm", lifespan=life, docs_url=None, redoc_url=None)
     admission = admission or Admission(limits_of(service.settings), service.telemetry)
-    desk = Desk(service.gateway, admission, service.telemetry)
+    tracer, settings = _tracer(service.settings), service.settings
+    ledger = Ledger(
+        service.telemetry,
+        tracer,
+        log_requests=settings.log_requests,
+        log_texts=settings.log_texts,
+    )
+    desk = Desk(service.gateway, admission, ledger)
     app.include_router(chat_routes(desk))
     app.include_router(completion_routes(desk))
     app.include_router(embedding_routes(TextEmbeddings(service.releases, service.embedders)))
@@ -49,7 +67,7 @@ def create_app(service: Service, admission: Admission | None = None) -> FastAPI:
     app.include_router(document_routes(service.releases, service.documents, service.settings))
     app.include_router(job_routes(service.releases, service.jobs))
     app.include_router(status_routes(service))
-    _guard(app, service.settings)
+    _guard(app, service.settings, drain or Drain())
     app.add_exception_handler(DslmError, _ours)
     app.add_exception_handler(HTTPException, _starlettes)
     app.add_exception_handler(RequestValidationError, _fastapis)
@@ -57,7 +75,16 @@ def create_app(service: Service, admission: Admission | None = None) -> FastAPI:
     return app
 
 
-def _guard(app: FastAPI, settings: ServiceSettings) -> None:
+def _tracer(settings: ServiceSettings) -> "Tracer | None":
+    """OpenTelemetry is imported only where somebody wants traces."""
+    if settings.otlp_endpoint is None:
+        return None
+    from service.tracing import Tracer
+
+    return Tracer(settings.otlp_endpoint, settings.trace_share)
+
+
+def _guard(app: FastAPI, settings: ServiceSettings, drain: Drain) -> None:
     """What every request passes, the last one first."""
     origins = tuple(settings.cors_origins.split())
     app.add_middleware(
@@ -66,6 +93,7 @@ def _guard(app: FastAPI, settings: ServiceSettings) -> None:
         open_without_keys=is_loopback(settings.host) or settings.allow_open,
         open_metrics=settings.open_metrics,
     )
+    app.add_middleware(Draining, drain=drain)
     if origins:
         app.add_middleware(
             CORSMiddleware,

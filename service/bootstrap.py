@@ -92,7 +92,7 @@ def build(settings: ServiceSettings, host: EngineHost | None = None) -> Service:
         crash_limit=settings.engine_crashes,
         patience=Patience(settings.engine_stall_seconds, settings.engine_idle_seconds),
     )
-    embedders = Embedders()
+    embedders = Embedders(telemetry)
     releases = Releases(domains, paths, registry, switch, base, telemetry)
     gateway = Gateway(
         releases,
@@ -101,7 +101,6 @@ def build(settings: ServiceSettings, host: EngineHost | None = None) -> Service:
         supervisor,
         TokenCounter(str(base.folder)),
         context,
-        telemetry,
     )
     return Service(
         settings,

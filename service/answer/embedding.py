@@ -1,31 +1,54 @@
-"""Embeds questions off the event loop, several at a time when several wait."""
+"""Embeds questions off the event loop, several at a time when several wait, none twice."""
 
 import asyncio
+import hashlib
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 
 from indexer.domain import EmbedderSettings
 from indexer.embedding.embedder import Embedder
 from indexer.records import Vectors
+from service.telemetry import Telemetry
 
 LARGEST_BATCH = 32
+KEPT_QUESTIONS = 2048
+Pair = tuple[Vectors, Vectors]
 
 
 class QuestionEmbedder:
-    """One embedding model on one thread. While it is at work, questions gather to a batch."""
+    """One embedding model on one thread. While it is at work, questions gather to a batch.
 
-    def __init__(self, embedder: Embedder) -> None:
+    The vectors of the last questions are kept: clients ask again, and two releases are asked alike.
+    """
+
+    def __init__(self, embedder: Embedder, telemetry: Telemetry | None = None) -> None:
+        telemetry = telemetry or Telemetry()
         self.embedder = embedder
+        self._queries = telemetry.cache_queries.labels("questions")
+        self._hits = telemetry.cache_hits.labels("questions")
+        self._batches = telemetry.batches
         self._thread = ThreadPoolExecutor(1, "embedder")
-        self._waiting: list[tuple[str, asyncio.Future[tuple[Vectors, Vectors]]]] = []
+        self._waiting: list[tuple[str, asyncio.Future[Pair]]] = []
         self._at_work: asyncio.Task[None] | None = None
+        self._kept: OrderedDict[bytes, Pair] = OrderedDict()
 
-    async def embed(self, question: str) -> tuple[Vectors, Vectors]:
+    async def embed(self, question: str) -> Pair:
         """Unit vectors `[dimension]` to search passages and demonstrations with, in this order."""
-        future: asyncio.Future[tuple[Vectors, Vectors]] = asyncio.get_running_loop().create_future()
+        # A question may be long: it is known by its digest.
+        digest = hashlib.blake2b(question.encode(), digest_size=16).digest()
+        self._queries.inc()
+        if (found := self._kept.get(digest)) is not None:
+            self._hits.inc()
+            self._kept.move_to_end(digest)
+            return found
+        future: asyncio.Future[Pair] = asyncio.get_running_loop().create_future()
         self._waiting.append((question, future))
         if self._at_work is None or self._at_work.done():
             self._at_work = asyncio.create_task(self._work())
-        return await future
+        self._kept[digest] = pair = await future
+        if len(self._kept) > KEPT_QUESTIONS:
+            self._kept.popitem(last=False)
+        return pair
 
     def embed_now(self, texts: list[str]) -> Vectors:
         """Unit rows `[n, dimension]` for sentences; blocks, so only for a worker thread."""
@@ -39,6 +62,7 @@ class QuestionEmbedder:
         while self._waiting:
             batch, self._waiting = self._waiting[:LARGEST_BATCH], self._waiting[LARGEST_BATCH:]
             texts = [question for question, _ in batch]
+            self._batches.observe(len(texts))
             try:
                 rows = await loop.run_in_executor(self._thread, self._embed, texts)
             except Exception as error:  # every waiting question must hear of it
@@ -48,17 +72,16 @@ class QuestionEmbedder:
                 if not future.done():
                     future.set_result(row)
 
-    def _embed(self, texts: list[str]) -> list[tuple[Vectors, Vectors]]:
+    def _embed(self, texts: list[str]) -> list[Pair]:
         queries = self.embedder.embed_queries(texts)
         alike = queries
         if self.embedder.query_prefix:
             alike = self.embedder.embed_symmetric(texts)
-        return list(zip(queries, alike, strict=True))
+        # Copies: a row that is kept would keep all of its batch.
+        return [(row.copy(), other.copy()) for row, other in zip(queries, alike, strict=True)]
 
     @staticmethod
-    def _fail(
-        batch: list[tuple[str, asyncio.Future[tuple[Vectors, Vectors]]]], error: Exception
-    ) -> None:
+    def _fail(batch: list[tuple[str, asyncio.Future[Pair]]], error: Exception) -> None:
         for _, future in batch:
             if not future.done():
                 future.set_exception(error)
@@ -67,7 +90,8 @@ class QuestionEmbedder:
 class Embedders:
     """The embedding models in use, each loaded once, for the first release that wants it."""
 
-    def __init__(self) -> None:
+    def __init__(self, telemetry: Telemetry | None = None) -> None:
+        self._telemetry = telemetry or Telemetry()
         self._loaded: dict[EmbedderSettings, QuestionEmbedder] = {}
         self._loading = asyncio.Lock()
 
@@ -76,7 +100,7 @@ class Embedders:
             async with self._loading:
                 if settings not in self._loaded:
                     embedder = await asyncio.to_thread(Embedder, settings)
-                    self._loaded[settings] = QuestionEmbedder(embedder)
+                    self._loaded[settings] = QuestionEmbedder(embedder, self._telemetry)
         return self._loaded[settings]
 
     def close(self) -> None:

@@ -19,7 +19,6 @@ from service.engines.command import BASE_NAME
 from service.engines.engine import CHAT, COMPLETIONS, Engine
 from service.engines.supervisor import EngineSupervisor
 from service.errors import Unsupported
-from service.telemetry import Telemetry
 
 STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 
@@ -35,13 +34,12 @@ class Gateway:
         supervisor: EngineSupervisor,
         tokens: TokenCounter,
         context: int,
-        telemetry: Telemetry,
     ) -> None:
         self._releases = releases
         self._engine = engine
         self._supervisor = supervisor
         self._context = context
-        self._planner = Planner(retrieval, tokens, context, supervisor.require_ready, telemetry)
+        self._planner = Planner(retrieval, tokens, context, supervisor.require_ready)
 
     def serves(self, name: str) -> bool:
         """Is this the base, or a domain?"""

@@ -16,7 +16,7 @@ from service.answer.request import ChatRequest, Mode
 from service.answer.retrieval import Retrieval
 from service.answer.tokens import TokenCounter
 from service.errors import Unavailable
-from service.telemetry import Telemetry
+from service.phases import phase
 
 
 class Planner:
@@ -28,14 +28,12 @@ class Planner:
         tokens: TokenCounter,
         context: int,
         require_ready: Callable[[], None],
-        telemetry: Telemetry,
     ) -> None:
         self.checks = Checks(tokens, context)
         self._retrieval = retrieval
         self._composer = Composer(tokens, context, self.checks)
         self._context = context
         self._require_ready = require_ready
-        self._telemetry = telemetry
 
     async def plan(self, request: ChatRequest, opened: OpenRelease) -> Plan:
         """One chat with a domain, from its mode to its prompt."""
@@ -44,8 +42,8 @@ class Planner:
         refuse_what_the_mode_cannot(request, mode)
         limit = request.limit() or opened.release.max_tokens
         await asyncio.to_thread(self.checks.check, request, limit)
-        found = self.checks.clean(await self._retrieval.find(question, opened, request.dslm))
-        self._telemetry.retrieval.labels(opened.release.domain).observe(found.seconds)
+        with phase("retrieval"):
+            found = self.checks.clean(await self._retrieval.find(question, opened, request.dslm))
         plan = Plan(request, mode, opened=opened, found=found)
         wants_passages = request.dslm.passages and opened.release.retrieval.passages
         # A tool may know what the documents do not say.
@@ -56,7 +54,8 @@ class Planner:
                 opened, await self._retrieval.quote(question, opened, found)
             )
         else:
-            await asyncio.to_thread(self._compose, plan, request, opened)
+            with phase("compose"):
+                await asyncio.to_thread(self._compose, plan, request, opened)
         return plan
 
     def _mode(self, request: ChatRequest, opened: OpenRelease) -> Mode:

@@ -1,6 +1,5 @@
-"""Takes a request through admission and the gateway, and records how it went."""
+"""Takes a request through admission and the gateway, and has it recorded how it went."""
 
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -14,10 +13,11 @@ from service.answer.plan import Plan
 from service.answer.request import ChatRequest
 from service.api.auth import caller_of
 from service.api.events import GONE, EventStream, unless_gone
+from service.api.ledger import UNKNOWN, Entry, Ledger
 from service.api.limits import Admission, Leave
 from service.api.wire import Json
 from service.errors import Unavailable, status_of
-from service.telemetry import Telemetry
+from service.phases import phase
 
 Question = ChatRequest | CompletionRequest
 
@@ -25,38 +25,42 @@ Question = ChatRequest | CompletionRequest
 class Desk:
     """The path of everything that an engine may answer: chats and legacy completions."""
 
-    def __init__(self, gateway: Gateway, admission: Admission, telemetry: Telemetry) -> None:
+    def __init__(self, gateway: Gateway, admission: Admission, ledger: Ledger) -> None:
         self._gateway = gateway
         self._admission = admission
-        self._telemetry = telemetry
+        self._ledger = ledger
 
     async def serve(self, request: Request, body: Question) -> Response:
         """One request; whatever happens, what it holds is given back."""
-        began = time.perf_counter()
+        entry = self._ledger.open(request, body)
         try:
-            leave = await self._admitted(request, body)
+            with phase("admission"):
+                leave = await self._admitted(request, body)
             if leave is None:
+                self._refused(entry, body, GONE)
                 return Response(status_code=GONE)
             try:
                 plan = await self._gateway.plan(body)
             except BaseException:
                 leave({})
                 raise
-        except DslmError as error:
-            self._refused(body, error)
+        except BaseException as error:
+            self._refused(entry, body, status_of(error) if isinstance(error, DslmError) else 500)
             raise
+        if plan.opened:
+            entry.lease(plan.domain)
 
         def close(status: int) -> None:
             self._gateway.finish(plan)
             leave(plan.spent())
-            self._record(plan, status, time.perf_counter() - began)
+            entry.end(plan, status)
 
         async def again() -> Plan:
             nonlocal plan
             plan = await self._gateway.plan_again(plan)
             return plan
 
-        return await self._answer(request, plan, again, began, close)
+        return await self._answer(request, plan, again, entry, close)
 
     async def _admitted(
         self, request: Request, body: Question
@@ -87,26 +91,30 @@ class Desk:
         return leave
 
     async def _asked(
-        self, plan: Plan, again: Callable[[], Awaitable[Plan]]
+        self, plan: Plan, again: Callable[[], Awaitable[Plan]], entry: Entry
     ) -> dict[str, Any] | Callable[[], AsyncIterator[bytes]]:
         """The engine's answer, or its begin: until then nothing has been sent, so once more."""
         ask = self._gateway.stream if plan.request.stream else self._gateway.answer
-        try:
+        if plan.local:
             return await ask(plan)
-        except Unavailable:
-            return await ask(await again())
+        entry.ask_engine()
+        with phase("engine"):
+            try:
+                return await ask(plan)
+            except Unavailable:
+                return await ask(await again())
 
     async def _answer(
         self,
         request: Request,
         plan: Plan,
         again: Callable[[], Awaitable[Plan]],
-        began: float,
+        entry: Entry,
         close: Callable[[int], None],
     ) -> Response:
         """`close` runs exactly once, with the status that the client saw (499: it had left)."""
         try:
-            reply = await unless_gone(request, self._asked(plan, again))
+            reply = await unless_gone(request, self._asked(plan, again, entry))
         except BaseException as error:
             close(status_of(error) if isinstance(error, DslmError) else 500)
             raise
@@ -114,32 +122,11 @@ class Desk:
             close(GONE)
             return Response(status_code=GONE)
         if callable(reply):
-            return EventStream(lambda: self._timed(plan, reply, began), close)
+            return EventStream(reply, close, entry.clock)
         close(200)
         return Json(reply)
 
-    async def _timed(
-        self, plan: Plan, events: Callable[[], AsyncIterator[bytes]], began: float
-    ) -> AsyncIterator[bytes]:
-        first = True
-        async for part in events():
-            if first:
-                took = time.perf_counter() - began
-                self._telemetry.first_byte.labels(plan.domain).observe(took)
-                first = False
-            yield part
-
-    def _refused(self, body: Question, error: DslmError) -> None:
+    def _refused(self, entry: Entry, body: Question, status: int) -> None:
         """Unknown names are counted together: a label per guess would never stop growing."""
         name = body.model.partition("@")[0]
-        name = name if self._gateway.serves(name) else "unknown"
-        self._telemetry.requests.labels(name, "none", str(status_of(error))).inc()
-
-    def _record(self, plan: Plan, status: int, seconds: float) -> None:
-        telemetry = self._telemetry
-        if status == 200 and plan.relay and not plan.relay.completed:
-            status = 502
-        telemetry.requests.labels(plan.domain, plan.mode, str(status)).inc()
-        telemetry.seconds.labels(plan.domain).observe(seconds)
-        for kind in ("prompt_tokens", "completion_tokens"):
-            telemetry.tokens.labels(plan.domain, kind).inc(plan.spent().get(kind) or 0)
+        entry.refuse(name if self._gateway.serves(name) else UNKNOWN, status)

@@ -8,21 +8,31 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from service.api.security import PUT
+from service.phases import Clock
+
 Answer = TypeVar("Answer")
 GONE = 499
 STALLED_SECONDS = 30.0
 
 
 class EventStream(Response):
-    """Runs `body` until its end or the client's; `close` runs once, with 200 or 499."""
+    """Runs `body` until its end or the client's; `close` runs once, with 200 or 499.
+
+    `clock` is told when the first part goes out.
+    """
 
     media_type = "text/event-stream"
 
     def __init__(
-        self, body: Callable[[], AsyncIterator[bytes]], close: Callable[[int], None]
+        self,
+        body: Callable[[], AsyncIterator[bytes]],
+        close: Callable[[int], None],
+        clock: Clock | None = None,
     ) -> None:
         self._body = body
         self._close = close
+        self._clock = clock or Clock()
         self._writing = False
         self._sent = 0
         self.status_code = 200
@@ -31,7 +41,7 @@ class EventStream(Response):
         del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sending = asyncio.ensure_future(self._send(send))
+        sending = asyncio.ensure_future(self._send(send, scope.get(PUT, send)))
         leaving = asyncio.ensure_future(gone(receive))
         status = GONE
         try:
@@ -56,15 +66,18 @@ class EventStream(Response):
                 return
             seen = self._sent
 
-    async def _send(self, send: Send) -> None:
+    async def _send(self, send: Send, put: Send) -> None:
+        """The head through every layer, the rest past those that look at heads alone."""
         head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(head)
         async for part in self._body():
+            if not self._sent:
+                self._clock.mark_first()
             self._writing = True
-            await send({"type": "http.response.body", "body": part, "more_body": True})
+            await put({"type": "http.response.body", "body": part, "more_body": True})
             self._writing = False
             self._sent += 1
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await put({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def unless_gone(

@@ -3,13 +3,20 @@
 Pure ASGI: a layer that buffers or wraps responses would cost more than the rest of a relay.
 """
 
-import uuid
+import random
+import re
+from collections.abc import Iterable
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.wire import error_response
 from service.errors import Forbidden
+from service.logs import REQUEST_ID
+
+PUT = "dslm.put"
+REQUEST_HEADER = b"x-request-id"
+SANE_ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
 # An answer is never a page: nothing in it may run, be framed, be sniffed or be kept.
 HEADERS = (
@@ -21,7 +28,11 @@ HEADERS = (
 
 
 class SafeHeaders:
-    """Adds the headers above and a request id, and answers HEAD as GET without a body."""
+    """Adds the headers above and a request id, and answers HEAD as GET without a body.
+
+    A layer costs a call for every chunk of a stream, so the server's own `send` is handed down as
+    well, by the name of `PUT`: what needs no layer any more is sent by that.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -30,21 +41,34 @@ class SafeHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = b"req_" + uuid.uuid4().hex.encode()
+        request_id = request_id_of(scope)
         is_head = scope["method"] == "HEAD"
+        REQUEST_ID.set(request_id)
 
         async def add(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(raw=list(message["headers"]))
-                for name, value in HEADERS:
-                    headers.setdefault(name.decode(), value.decode())
-                headers["x-request-id"] = request_id.decode()
-                message["headers"] = headers.raw
+                message["headers"] = _complete(message["headers"], request_id)
             elif is_head:
                 message["body"] = b""
             await send(message)
 
-        await self._app({**scope, "method": "GET"} if is_head else scope, receive, add)
+        inner = {**scope, "method": "GET"} if is_head else {**scope, PUT: send}
+        await self._app(inner, receive, add)
+
+
+def request_id_of(scope: Scope) -> str:
+    """The client's own if it is short and plain, since it will stand in logs; else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and SANE_ID.fullmatch(value):
+            return str(value.decode())
+    return f"req_{random.getrandbits(128):032x}"
+
+
+def _complete(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+    mine = [(name, value) for name, value in headers if name != REQUEST_HEADER]
+    there = {name for name, _ in mine}
+    mine += [pair for pair in HEADERS if pair[0] not in there]
+    return [*mine, (REQUEST_HEADER, request_id.encode())]
 
 
 class Origins:

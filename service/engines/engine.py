@@ -12,6 +12,7 @@ import orjson
 from service.engines.command import BASE_NAME
 from service.engines.pulse import Pulse
 from service.errors import EngineRejected, EngineTimeout, ServiceError, Unavailable
+from service.phases import OUTGOING
 
 PROBE_SECONDS = 5.0
 WHOLE_ANSWERS = 10
@@ -144,7 +145,7 @@ class Engine:
         with self.pulse.asking(), transport_errors():
             async with self._interruptible():
                 async with self.session.post(
-                    f"{self.url}{path}", json=payload, timeout=self._whole
+                    f"{self.url}{path}", json=payload, timeout=self._whole, headers=OUTGOING.get()
                 ) as reply:
                     return await self._checked_json(reply)
 
@@ -156,7 +157,9 @@ class Engine:
         """
         with self.pulse.asking(), transport_errors():
             async with self._interruptible():
-                reply = await self.session.post(f"{self.url}{path}", json=payload)
+                reply = await self.session.post(
+                    f"{self.url}{path}", json=payload, headers=OUTGOING.get()
+                )
                 try:
                     if reply.status != 200:
                         await self._checked_json(reply)

@@ -1,0 +1,41 @@
+"""What is counted of releases: by domain and by why a release answers, never by its number.
+
+Numbers grow for ever; why has four values: live, canary, pinned (asked for by number), mirror.
+"""
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+class ReleaseMeters:
+    """Metrics of who answers, in the registry of the service."""
+
+    def __init__(self, registry: CollectorRegistry, buckets: Sequence[float]) -> None:
+        self.requests = Counter(
+            "dslm_release_requests",
+            "answers by why the release gives them",
+            ["domain", "role", "status"],
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "dslm_release_seconds",
+            "a whole answer",
+            ["domain", "role"],
+            buckets=buckets,
+            registry=registry,
+        )
+        self.canary_share = Gauge(
+            "dslm_canary_share", "share of callers, 0 without one", ["domain"], registry=registry
+        )
+        self.mirrored = Counter(
+            "dslm_mirrored",
+            "requests for a mirror, and what came of them",
+            ["domain", "outcome"],
+            registry=registry,
+        )
+
+    def count(self, domain: str, role: str, status: int, seconds: float) -> None:
+        """One answer."""
+        self.requests.labels(domain, role, str(status)).inc()
+        self.seconds.labels(domain, role).observe(seconds)
