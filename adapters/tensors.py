@@ -14,8 +14,8 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
-_MAX_HEADER: Final = 100_000_000
 _READ_AS: Final[Mapping[str, np.dtype[Any]]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
@@ -41,18 +41,24 @@ class TensorInfo:
 
 
 def read_header(path: Path) -> dict[str, TensorInfo]:
-    """Read what a safetensors file holds; ValueError if it is not one or is cut short."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        raw = file.read(length) if length <= _MAX_HEADER else b""
+    """Read what a safetensors file holds; ValueError if it is not one or is cut short.
+
+    The library checks it first: header, offsets, and that nothing overlaps or is left over.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} is no file")
+    try:
+        with safe_open(path, framework="numpy"), path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            raw = file.read(length)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file ({error})") from error
     try:
         entries: dict[str, Any] = json.loads(raw)
         entries.pop("__metadata__", None)
         infos = {name: _info(entry, 8 + length) for name, entry in entries.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a safetensors file") from error
-    if max((info.end for info in infos.values()), default=0) > path.stat().st_size:
-        raise ValueError(f"{path} is cut short")
     return infos
 
 

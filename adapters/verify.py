@@ -6,18 +6,17 @@ layers or shapes of another base, B = 0); what it would refuse is refused here f
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from adapters.base import BaseProfile
 from adapters.errors import AdapterRefused
+from adapters.lora_config import LoraConfig
 from adapters.manifest import CONFIG_FILE, WEIGHTS_FILE
-from adapters.scaling import matches, rank_of, ranks_by_pattern
 from adapters.tensors import TensorInfo, read_floats, read_header
 
 KEY: Final = re.compile(
@@ -36,7 +35,10 @@ _UNSERVED: Final = (
     "trainable_token_indices",
     "modules_to_save",
     "target_parameters",
+    "corda_config",
+    "arrow_config",
 )
+_MOST_SCALE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class _Pair:
 
 def verify_adapter(folder: Path, base: BaseProfile, max_rank: int) -> AdapterFacts:
     """Check an adapter against its base; AdapterRefused names the field or tensor and a remedy."""
-    config = _read_config(folder / CONFIG_FILE)
+    config = LoraConfig.read(folder)
     _check_features(config)
     _check_scale(config, max_rank)
     _check_base_name(config, base)
@@ -69,65 +71,42 @@ def verify_adapter(folder: Path, base: BaseProfile, max_rank: int) -> AdapterFac
     _check_coverage(pairs, config, base)
     _check_values(folder / WEIGHTS_FILE, pairs)
     targets = sorted({module.rsplit(".", 1)[-1] for module in pairs})
-    return AdapterFacts(config["r"], float(config["lora_alpha"]), tuple(targets))
+    return AdapterFacts(config.r, float(config.lora_alpha), tuple(targets))
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise AdapterRefused(
-            f"There is no {path}", f"Name a PEFT folder with {CONFIG_FILE} and {WEIGHTS_FILE}"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise AdapterRefused(
-            f"{path} cannot be read ({error})", "Save the adapter again"
-        ) from error
-    if not isinstance(config, dict):
-        raise AdapterRefused(f"{path} is not a JSON object", "Save the adapter again")
-    return config
-
-
-def _check_features(config: dict[str, Any]) -> None:
-    if config.get("peft_type", "LORA") != "LORA":
-        raise AdapterRefused(f"peft_type is {config['peft_type']!r}", "Train a LoRA")
+def _check_features(config: LoraConfig) -> None:
+    if config.peft_type != "LORA":
+        raise AdapterRefused(f"peft_type is {config.peft_type!r}", "Train a LoRA")
+    if config.task_type not in (None, "CAUSAL_LM"):
+        raise AdapterRefused(f"task_type is {config.task_type!r}", "Train it to write: CAUSAL_LM")
+    others = config.model_extra or {}
     for field in _UNSERVED:
-        if config.get(field):
+        if others.get(field):
             raise AdapterRefused(
-                f"The engine does not serve adapters with {field} = {config[field]!r}",
+                f"The engine does not serve adapters with {field} = {others[field]!r:.80}",
                 f"Train without {field}",
             )
-    if config.get("bias", "none") != "none":
-        raise AdapterRefused(f"bias is {config['bias']!r}", "Train with bias = 'none'")
-    if config.get("init_lora_weights", True) not in _STARTS:
+    if config.bias != "none":
+        raise AdapterRefused(f"bias is {config.bias!r}", "Train with bias = 'none'")
+    if config.init_lora_weights not in _STARTS:
         raise AdapterRefused(
-            f"init_lora_weights is {config['init_lora_weights']!r}, which changes the base",
+            f"init_lora_weights is {config.init_lora_weights!r:.80}, which changes the base",
             "Convert it to an ordinary LoRA when saving",
         )
 
 
-def _check_scale(config: dict[str, Any], max_rank: int) -> None:
-    rank, alpha = config.get("r"), config.get("lora_alpha")
-    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
+def _check_scale(config: LoraConfig, max_rank: int) -> None:
+    if config.highest_rank() > max_rank:
         raise AdapterRefused(
-            f"r is {rank!r} in {CONFIG_FILE}", "Write the rank it was trained with"
-        )
-    if not isinstance(alpha, int | float) or alpha <= 0:
-        raise AdapterRefused(
-            f"lora_alpha is {alpha!r} in {CONFIG_FILE}, so the adapter would do nothing",
-            "Write the lora_alpha it was trained with",
-        )
-    highest = max([rank, *ranks_by_pattern(config).values()])
-    if highest > max_rank:
-        raise AdapterRefused(
-            f"The adapter's rank {highest} is above the engine's {max_rank}",
-            f"Raise the engine's highest rank to {highest}, or train with r = {max_rank}",
+            f"The adapter's rank {config.highest_rank()} is above the engine's {max_rank}",
+            f"Raise the engine's highest rank to {config.highest_rank()},"
+            f" or train with r = {max_rank}",
         )
 
 
-def _check_base_name(config: dict[str, Any], base: BaseProfile) -> None:
+def _check_base_name(config: LoraConfig, base: BaseProfile) -> None:
     """Hub ids that differ tell another base; a local path tells nothing."""
-    named = config.get("base_model_name_or_path") or ""
+    named = config.base_model_name_or_path or ""
     both_are_ids = _HUB_ID.fullmatch(named) and _HUB_ID.fullmatch(base.name)
     if both_are_ids and named.casefold() != base.name.casefold():
         raise AdapterRefused(
@@ -140,7 +119,7 @@ def _read_pairs(folder: Path) -> dict[str, _Pair]:
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise AdapterRefused(
-            f"There is no {path}", "Save it as safetensors; pickled weights are never opened"
+            f"There is no file {path}", "Save it as safetensors; pickled weights are never opened"
         )
     try:
         header = read_header(path)
@@ -169,7 +148,7 @@ def _pair(module: str, sides: dict[str, tuple[TensorInfo, bool]]) -> _Pair:
     return _Pair(sides["A"][0], sides["B"][0], sides["A"][1])
 
 
-def _check_module(module: str, pair: _Pair, config: dict[str, Any], base: BaseProfile) -> None:
+def _check_module(module: str, pair: _Pair, config: LoraConfig, base: BaseProfile) -> None:
     shape = base.modules.get(module)
     if shape is None:
         layer = _LAYER.search(module)
@@ -179,38 +158,39 @@ def _check_module(module: str, pair: _Pair, config: dict[str, Any], base: BasePr
             reason = f"is no part of the base {base.name}"
         raise AdapterRefused(f"The adapter's {module} {reason}", "Serve the base it was trained on")
     out, inner = shape[::-1] if pair.embedding else shape
-    rank = rank_of(module, config)
+    rank = config.rank_of(module)
     for side, info, wanted in (("A", pair.a, (rank, inner)), ("B", pair.b, (out, rank))):
         if info.shape != wanted:
             raise AdapterRefused(
                 f"{module}.lora_{side} is {info.shape}, rank {rank} on this base needs {wanted}",
                 f"Serve the base it was trained on, and its true r in {CONFIG_FILE}",
             )
-
-
-def _check_coverage(pairs: dict[str, _Pair], config: dict[str, Any], base: BaseProfile) -> None:
-    """Refuse an adapter from a base with fewer layers: vLLM would apply it to the first ones."""
-    targets = config.get("target_modules")
-    if not targets:
+    if config.scale_of(module) > _MOST_SCALE:
         raise AdapterRefused(
-            f"target_modules is {targets!r}", "Write the modules it was trained on"
+            f"{module} is scaled by {config.scale_of(module):g}: lora_alpha is far above the rank",
+            f"Write the lora_alpha it was trained with into {CONFIG_FILE}",
         )
-    if config.get("layers_to_transform") or config.get("exclude_modules"):
+
+
+def _check_coverage(pairs: dict[str, _Pair], config: LoraConfig, base: BaseProfile) -> None:
+    """Refuse an adapter from a base with fewer layers: vLLM would apply it to the first ones."""
+    if not config.target_modules:
+        raise AdapterRefused(
+            f"target_modules is {config.target_modules!r}", "Write the modules it was trained on"
+        )
+    if config.target_modules != "all-linear" and not any(map(config.is_target, pairs)):
+        raise AdapterRefused(
+            f"target_modules names none of the adapter's modules: {config.target_modules!r:.80}",
+            "Write the modules it was trained on",
+        )
+    if config.layers_to_transform is not None or config.exclude_modules:
         return
-    missing = [
-        module for module in base.modules if _is_target(module, targets) and module not in pairs
-    ]
+    missing = [name for name in base.modules if config.is_target(name) and name not in pairs]
     if missing:
         raise AdapterRefused(
             f"The base's {missing[0]} is a target module, but the adapter has no tensors for it",
             "Serve the base it was trained on",
         )
-
-
-def _is_target(module: str, targets: str | list[str]) -> bool:
-    if isinstance(targets, str):
-        return targets != "all-linear" and matches(targets, module)
-    return any(module == target or module.endswith(f".{target}") for target in targets)
 
 
 def _check_values(path: Path, pairs: dict[str, _Pair]) -> None:

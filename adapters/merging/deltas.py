@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
-from adapters.manifest import CONFIG_FILE, WEIGHTS_FILE
-from adapters.scaling import scale_of
+from adapters.lora_config import LoraConfig
+from adapters.manifest import WEIGHTS_FILE
 from adapters.tensors import Floats, TensorInfo, read_floats, read_header
 from adapters.verify import KEY
 
@@ -40,27 +39,26 @@ class Delta:
     """A verified adapter's file; `pairs` maps "module.lora_" to the places of its two factors."""
 
     path: Path
-    config: Mapping[str, Any]
+    config: LoraConfig
     pairs: Mapping[str, Mapping[str, TensorInfo]]
 
     @classmethod
     def open(cls, folder: Path) -> Self:
         """Reads the header only; the values come module by module."""
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         pairs: dict[str, dict[str, TensorInfo]] = {}
         for key, info in read_header(folder / WEIGHTS_FILE).items():
             match = KEY.fullmatch(key)
             assert match, f"{key} passed verification"
             stem = f"{match['module']}.lora_{match['embedding'] or ''}"
             pairs.setdefault(stem, {})[match["side"]] = info
-        return cls(folder / WEIGHTS_FILE, config, pairs)
+        return cls(folder / WEIGHTS_FILE, LoraConfig.read(folder), pairs)
 
     def factors(self, stem: str) -> Factors | None:
         """A module's factors; None if the adapter leaves that module as it is."""
         if stem not in self.pairs:
             return None
         a, b = (read_floats(self.path, self.pairs[stem][side]) for side in "AB")
-        return Factors(a, b * scale_of(module_of(stem), self.config))
+        return Factors(a, b * self.config.scale_of(module_of(stem)))
 
 
 def module_of(stem: str) -> str:
