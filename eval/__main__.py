@@ -18,6 +18,7 @@ from rich.console import Console
 from eval import heldout as heldout_task
 from eval import labels as labels_task
 from eval import retrieval as retrieval_task
+from eval.answer_commands import conversations
 from eval.client import Client
 from eval.heldout import Outcome
 from eval.jobs import jobs as jobs_drill
@@ -48,6 +49,7 @@ app = typer.Typer(
     help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 
+app.command()(conversations)
 app.command()(jobs_drill)
 app.command()(loaders_measure)
 

@@ -112,7 +112,8 @@ class RetrievalSettings(Settings):
     `mode`: by vector, by words (BM25) or by both, joined by `fusion`. Of `candidates` the best are
     chosen: by `rerank`, a cross-encoder's name; by `diversity` (MMR's 1 - lambda, 0 for none).
     `neighbours` chunks before and after a hit are joined to it. The scores are cosines, below
-    which nothing counts as found.
+    which nothing counts as found. `history` is what of a conversation is looked up with its last
+    question; by `rewrite` the engine is asked to say that question so that it stands alone.
     """
 
     mode: Literal["dense", "lexical", "hybrid"] = "dense"
@@ -126,6 +127,8 @@ class RetrievalSettings(Settings):
     min_passage_score: Cosine = 0.25
     min_quote_score: Cosine = 0.3
     min_demonstration_score: Cosine = 0.35
+    history: Literal["none", "auto", "questions", "turns"] = "auto"
+    rewrite: bool = False
 
 
 class AnswerSettings(Settings):

@@ -11,7 +11,7 @@ import numpy as np
 from indexer.records import Passage, Sentence, Vectors
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")  # noqa: RUF001
-_STOP_WORDS = frozenset(
+STOP_WORDS = frozenset(
     "a about am an and any are as at be been but by can could did do does for from had has have how"
     " i if in into is it its may me my of on or our shall should so than that the their them then"
     " there these they this to us was we were what when where which who whom whose why will with"
@@ -78,4 +78,4 @@ def word_overlaps(question: str, texts: Sequence[str]) -> list[float]:
 def _stems(text: str) -> set[str]:
     """Beginnings of words, so that "descale" meets "descaling"."""
     words = (word.lower() for word in _WORD.findall(text))
-    return {word[:_STEM] for word in words if word not in _STOP_WORDS}
+    return {word[:_STEM] for word in words if word not in STOP_WORDS}

@@ -81,3 +81,13 @@ def test_every_gold_sentence_is_exactly_one_sentence_of_its_document(name: str) 
 @pytest.mark.parametrize("name", _NAMES)
 def test_the_solved_examples_are_read(name: str) -> None:
     assert len(read_demonstrations(_domains()[name])) >= 40
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_every_conversation_asks_for_a_sentence_of_its_document(name: str) -> None:
+    file = _FOLDER / name / "conversations.jsonl"
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert len(rows) >= 18
+    for row in rows:
+        text = _documents(name)[row["document"]].text
+        assert " ".join(row["sentence"].split()) in " ".join(text.split()), row["id"]
