@@ -16,8 +16,10 @@ from service.release_meters import ReleaseMeters
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120)
 PHASES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 DURATION = tuple(0.01 * 2**power for power in range(14))
-FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75)
-FIRST_TOKEN += (1.0, 2.5, 5.0, 7.5, 10.0)
+FIRST_TOKEN = tuple(
+    thousandths / 1000
+    for thousandths in (1, 5, 10, 20, 40, 60, 80, 100, 250, 500, 750, 1000, 2500, 5000, 7500, 10000)
+)
 PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 BATCHES = (1, 2, 4, 8, 16, 32)
 MODEL = "gen_ai_request_model"
