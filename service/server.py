@@ -106,7 +106,7 @@ async def _serve(settings: ServiceSettings, listener: socket.socket) -> int:
         for task in (starting, stopping):
             task.cancel()
         await asyncio.gather(starting, stopping, return_exceptions=True)
-    return 1 if service.supervisor.failed else 0
+    return 1 if service.engines.failed else 0
 
 
 async def _stop(
@@ -128,7 +128,7 @@ async def _stop(
     if drain.under_way:
         say(f"stopping: {drain.under_way} may go on for {seconds:g} s; Ctrl-C ends them now")
     await drain.wait(seconds)
-    service.engine.interrupt(error)
+    service.engines.shut(error)
     await drain.wait_for_farewells(FAREWELL_SECONDS)
     await jobs
     server.should_exit = True
@@ -137,25 +137,28 @@ async def _stop(
 async def _start(service: Service, server: uvicorn.Server, listener: socket.socket) -> None:
     """Provision while the engine starts, say what happens, and stop if it cannot start."""
     began = time.monotonic()
-    say(f"starting the engine with {service.base.name} (log: {service.settings.store}/logs)")
+    for line in service.plan.lines:
+        say(line)
+    names = ", ".join(base.title for base in service.bases.values())
+    say(f"starting the engines of {names} (logs: {service.settings.store}/logs)")
     providing = asyncio.create_task(_provide(service))
-    while not (service.supervisor.ready and service.provisioned.is_set()):
-        if service.supervisor.failed:
-            say(f"error: the engine cannot be started\n{service.supervisor.last_words()}")
+    while not (service.engines.ready and service.provisioned.is_set()):
+        if service.engines.failed:
+            say(f"error: no engine can be started\n{service.engines.last_words()}")
             server.should_exit = True
             return
         await asyncio.wait([providing], timeout=0.2)
         await asyncio.sleep(0.05)
     say(banner(service, listener.getsockname()[1], time.monotonic() - began))
-    while not service.supervisor.failed:
-        await service.supervisor.changed.wait()
+    while not service.engines.failed:
+        await service.engines.changed()
     server.should_exit = True
 
 
 async def _provide(service: Service) -> None:
     """Prepare what cannot answer yet; a domain that fails does not keep the others waiting."""
     try:
-        await provision(service.settings, service.base, service.jobs, say)
+        await provision(service.settings, service.bases, service.jobs, say)
         for name in service.releases.domains:
             await service.releases.refresh(name)
     except DslmError as error:

@@ -49,8 +49,8 @@ class Engine:
         self.base_name = base_name
         self.pulse = Pulse()
         self._streams: set[EngineStream] = set()
-        self._waits: set[asyncio.Timeout] = set()
-        self._over: ServiceError | None = None
+        self._waits: dict[asyncio.Timeout, ServiceError | None] = {}
+        self._shut: ServiceError | None = None
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=PROBE_SECONDS, sock_read=read_seconds
         )
@@ -78,12 +78,17 @@ class Engine:
             await self._session.close()
 
     def interrupt(self, error: ServiceError) -> None:
-        """End every answer under way, and any that comes later, with `error`."""
-        self._over = error
+        """End every answer under way with `error`."""
         for stream in self._streams:
             stream.interrupt(error)
         for wait in self._waits:
+            self._waits[wait] = error
             wait.reschedule(asyncio.get_running_loop().time())
+
+    def shut(self, error: ServiceError) -> None:
+        """End every answer under way, and any that is asked for later, with `error`."""
+        self._shut = error
+        self.interrupt(error)
 
     async def healthy(self) -> bool:
         """Does the server, and the engine behind it, say that it is well?"""
@@ -172,19 +177,19 @@ class Engine:
     @asynccontextmanager
     async def _interruptible(self) -> AsyncIterator[None]:
         """For as long as nothing of an answer has come."""
-        if self._over:
-            raise self._over
+        if self._shut:
+            raise self._shut
         wait = asyncio.timeout(None)
-        self._waits.add(wait)
+        self._waits[wait] = None
         try:
             async with wait:
                 yield
         except TimeoutError:
-            if self._over:
-                raise self._over from None
+            if error := self._waits[wait]:
+                raise error from None
             raise
         finally:
-            self._waits.discard(wait)
+            del self._waits[wait]
 
     async def _post(self, path: str, body: dict[str, Any]) -> None:
         with transport_errors():

@@ -112,6 +112,8 @@ class EngineSupervisor:
         reason = await self._live()
         self._enter("down")
         self._on_end()
+        # One that hangs would keep them waiting; a server of somebody else is not ended by us.
+        self._engine.interrupt(Unavailable("The engine went away", "Try again", retry_after=1))
         await self._host.stop(0)
         log.error("the engine is ended: %s\n%s", reason, self._host.last_words())
         return self._may_restart()

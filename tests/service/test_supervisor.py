@@ -12,7 +12,7 @@ from service.engines.engine import Health
 from service.engines.pulse import Pulse
 from service.engines.supervisor import EngineSupervisor
 from service.engines.watch import Patience
-from service.errors import Unavailable
+from service.errors import ServiceError, Unavailable
 from service.telemetry import Telemetry
 
 PATIENT = Patience(stalled=0.2)
@@ -27,6 +27,7 @@ class Patient:
         self.steps: bytes | None = b"0"
         self.mute = False
         self.asked = 0
+        self.interrupted = 0
         self.pulse = Pulse()
 
     async def health(self) -> Health:
@@ -34,6 +35,9 @@ class Patient:
 
     async def healthy(self) -> bool:
         return self.well == "well"
+
+    def interrupt(self, error: ServiceError) -> None:
+        self.interrupted += 1
 
     async def progress(self) -> bytes | None:
         return self.steps
@@ -172,7 +176,7 @@ async def test_a_core_that_hangs_behind_a_well_server_is_replaced_and_must_speak
         await case.reach("down")
         assert case.engine.asked == 0
         await case.reach("ready")
-        assert (case.host.starts, case.engine.asked) == (2, 1)
+        assert (case.host.starts, case.engine.asked, case.engine.interrupted) == (2, 1, 1)
 
 
 async def test_clients_that_give_up_one_after_another_do_not_hide_a_hanging_core() -> None:
