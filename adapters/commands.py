@@ -24,6 +24,7 @@ class Format(StrEnum):
 
     sentences = "sentences"
     passages = "passages"
+    fenced = "fenced"
 
 
 adapters_app = group("Adapter versions: list, show, add, train, merge.")

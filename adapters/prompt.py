@@ -8,18 +8,18 @@ counts tokens itself or knows which base answers.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeVar, get_args
+from typing import Final, TypeVar
 
+from adapters.documents import FORMATS as FORMATS
+from adapters.documents import PromptFormat as PromptFormat
+from adapters.documents import rendered
 from adapters.errors import PromptTooLong
 from adapters.markers import parse_citations as parse_citations
 from indexer.errors import BadInput
 from indexer.records import Demonstration, Passage
 
-PromptFormat = Literal["sentences", "passages"]
-FORMATS: Final[tuple[PromptFormat, ...]] = get_args(PromptFormat)
 MAX_SENTENCES: Final = 32
 REFUSAL_ID: Final = 0
 
@@ -148,7 +148,7 @@ def _keep(
 
 def _numberable(prompt_format: PromptFormat, passages: Sequence[Passage]) -> list[Passage]:
     """Passages in the retriever's order, without those whose sentences no id is left for."""
-    if prompt_format == "passages":
+    if prompt_format != "sentences":
         return list(passages[:MAX_SENTENCES])
     kept: list[Passage] = []
     free = MAX_SENTENCES
@@ -166,7 +166,7 @@ def _number(prompt_format: PromptFormat, passages: Sequence[Passage]) -> tuple[S
 
 
 def _spans(prompt_format: PromptFormat, passage: Passage) -> list[tuple[Passage, int, int, str]]:
-    if prompt_format == "passages":
+    if prompt_format != "sentences":
         return [(passage, passage.start, passage.start + len(passage.text), passage.text)]
     texts = passage.sentence_texts()
     pairs = zip(passage.sentences, texts, strict=True)
@@ -181,24 +181,8 @@ def _with_documents(
     With the question first, the tokens of a document can already attend to its words.
     """
     asked = question.strip()
-    render = _sentence_lines if prompt_format == "sentences" else _passage_blocks
-    return _turn("user", f"Question: {asked}\nDocuments:\n{render(passages)}\nQuestion: {asked}")
-
-
-def _sentence_lines(passages: Sequence[Passage]) -> str:
-    """One passage a line, every sentence between its own markers (LongCite, arXiv 2409.02897)."""
-    ids = itertools.count(1)
-    return "\n".join(
-        "".join(f"[{(n := next(ids))}] {text}[/{n}]" for text in passage.sentence_texts())
-        for passage in passages
-    )
-
-
-def _passage_blocks(passages: Sequence[Passage]) -> str:
-    return "\n\n".join(
-        f"[{n}] {' > '.join(dict.fromkeys((passage.title, *passage.headings)))}\n{passage.text}"
-        for n, passage in enumerate(passages, start=1)
-    )
+    documents = rendered(prompt_format, passages)
+    return _turn("user", f"Question: {asked}\n{documents}\nQuestion: {asked}")
 
 
 def _choices(

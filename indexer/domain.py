@@ -135,7 +135,7 @@ class AnswerSettings(Settings):
     """How the domain answers; a release pins these."""
 
     mode: Literal["generate", "verbatim", "quote"] = "generate"
-    prompt_format: Literal["sentences", "passages"] = "sentences"
+    prompt_format: Literal["sentences", "passages", "fenced"] = "sentences"
     system: str = ""
     refusal: Text = "The documents do not say."
     fallback: Literal["none", "quote"] = "none"
