@@ -62,7 +62,7 @@ def create_app(
     app.include_router(chat_routes(desk))
     app.include_router(completion_routes(desk))
     app.include_router(embedding_routes(TextEmbeddings(service.releases, service.embedders)))
-    app.include_router(domain_routes(service.releases, service.supervisor))
+    app.include_router(domain_routes(service.releases))
     app.include_router(release_routes(service.releases))
     app.include_router(document_routes(service.releases, service.documents, service.settings))
     app.include_router(job_routes(service.releases, service.jobs))

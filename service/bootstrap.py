@@ -2,29 +2,27 @@
 
 import asyncio
 import os
-import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapters.base import BaseProfile
 from adapters.registry import AdapterRegistry
 from indexer.domain import load_domains
 from indexer.settings import Paths
 from service.answer.embedding import Embedders
 from service.answer.gateway import Gateway
+from service.answer.planning import Planner
 from service.answer.releases import Releases
 from service.answer.retrieval import Retrieval
-from service.answer.tokens import TokenCounter
+from service.answer.tokens import ByteCounter, TokenCounter, Tokens
 from service.child import ChildSettings
 from service.documents import Documents
-from service.engines.command import BASE_NAME, engine_command, engine_environment
-from service.engines.engine import Engine
-from service.engines.process import ElsewhereHost, EngineHost, EngineProcess
-from service.engines.supervisor import EngineSupervisor
-from service.engines.switch import AdapterSwitch
-from service.engines.watch import Patience
+from service.engines.bases import ServedBase, read_bases
+from service.engines.entries import check_bases, read_entries
+from service.engines.planned import MemoryPlan, plan_memory
+from service.engines.pool import Engines
+from service.engines.units import EngineBuilder
 from service.jobs import Jobs
 from service.settings import ServiceSettings
 from service.telemetry import Telemetry
@@ -35,12 +33,10 @@ class Service:
     """Everything that the routes need. `provisioned`: set once no domain is being prepared."""
 
     settings: ServiceSettings
-    base: BaseProfile
-    context: int
+    bases: Mapping[str, ServedBase]
+    plan: MemoryPlan
     telemetry: Telemetry
-    engine: Engine
-    supervisor: EngineSupervisor
-    switch: AdapterSwitch
+    engines: Engines
     embedders: Embedders
     releases: Releases
     gateway: Gateway
@@ -50,9 +46,9 @@ class Service:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Start the engine and follow LIVE for the block; stop everything at its end."""
+        """Start the engines and follow LIVE for the block; stop everything at its end."""
         tasks = [
-            asyncio.create_task(self.supervisor.run()),
+            asyncio.create_task(self.engines.run()),
             asyncio.create_task(self.releases.follow()),
         ]
         try:
@@ -67,52 +63,31 @@ class Service:
             tasks[0].cancel()
             await asyncio.wait(tasks[:1])
             self.embedders.close()
-            await self.engine.close()
+            await self.engines.close()
 
 
-def build(settings: ServiceSettings, host: EngineHost | None = None) -> Service:
+def build(settings: ServiceSettings) -> Service:
     """Wire the service. Raises BadInput for a base, a domain or a port that cannot be used."""
     paths = Paths(settings.store)
-    base = BaseProfile.read(settings.base)
-    context = settings.max_model_len or base.context
     domains = load_domains(settings.domains)
-    telemetry = Telemetry()
-    url, host = _engine(settings, host)
-    engine = Engine(url, settings.engine_read_seconds)
-    registry = AdapterRegistry(paths)
-    meters = telemetry.of_engine(BASE_NAME)
-    switch = AdapterSwitch(engine, registry, settings.max_cpu_loras, meters)
-    supervisor = EngineSupervisor(
-        engine,
-        host,
-        switch.reconcile,
-        switch.engine_ended,
-        meters,
-        start_seconds=settings.engine_start_seconds,
-        crash_limit=settings.engine_crashes,
-        patience=Patience(settings.engine_stall_seconds, settings.engine_idle_seconds),
-    )
+    check_bases(read_entries(settings), domains)
+    bases = read_bases(settings)
+    plan = plan_memory(bases, settings, domains)
+    telemetry, registry = Telemetry(), AdapterRegistry(paths)
+    engines = EngineBuilder(settings, registry, telemetry, plan).build(bases)
     embedders = Embedders(telemetry)
-    releases = Releases(domains, paths, registry, switch, base, telemetry)
-    gateway = Gateway(
-        releases,
-        Retrieval(embedders),
-        engine,
-        supervisor,
-        TokenCounter(str(base.folder)),
-        context,
-    )
+    retrieval = Retrieval(embedders)
+    releases = Releases(domains, paths, registry, engines, telemetry)
+    planners = {pool.name: Planner(retrieval, tokens_of(pool.base), pool) for pool in engines}
     return Service(
         settings,
-        base,
-        context,
+        bases,
+        plan,
         telemetry,
-        engine,
-        supervisor,
-        switch,
+        engines,
         embedders,
         releases,
-        gateway,
+        Gateway(releases, planners),
         Documents(paths, list(domains)),
         Jobs(
             paths.jobs,
@@ -124,6 +99,13 @@ def build(settings: ServiceSettings, host: EngineHost | None = None) -> Service:
     )
 
 
+def tokens_of(base: ServedBase) -> Tokens:
+    """By its own tokenizer; of an external model by its bytes."""
+    if base.folder is None:
+        return ByteCounter(base.entry.bytes_per_token)
+    return TokenCounter(str(base.folder))
+
+
 def job_environment(settings: ServiceSettings) -> dict[str, str]:
     """A job sees the same store, domains, adapters and base as the service, wherever it runs."""
     base = Path(settings.base).expanduser()
@@ -133,21 +115,5 @@ def job_environment(settings: ServiceSettings) -> dict[str, str]:
         "DSLM_DOMAINS": str(settings.domains.resolve()),
         "DSLM_ADAPTERS": str(settings.adapters.resolve()),
         "DSLM_BASE": str(base.resolve()) if base.exists() else settings.base,
+        **({"DSLM_ENGINES": str(settings.engines.resolve())} if settings.engines else {}),
     }
-
-
-def _engine(settings: ServiceSettings, host: EngineHost | None) -> tuple[str, EngineHost]:
-    if settings.engine_urls:
-        return settings.engine_urls.split()[0], host or ElsewhereHost()
-    port = settings.engine_port or _free_port()
-    command = engine_command(settings, port)
-    log = settings.store / "logs" / "engine.log"
-    child = EngineProcess(command, engine_environment(settings), log)
-    return f"http://127.0.0.1:{port}", host or child
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

@@ -13,7 +13,6 @@ from typing import Any, TextIO
 
 import orjson
 
-from adapters.base import BaseProfile
 from adapters.errors import BaseRefused
 from adapters.registry import AdapterRegistry
 from adapters.release import AdapterChoice, Release, ReleaseStore
@@ -21,6 +20,8 @@ from indexer.domain import Domain
 from indexer.job.run import IndexJob, IndexResult, Progress
 from indexer.job.runners import RunnerName, named_runner
 from indexer.settings import Paths
+from service.engines.bases import ServedBase, serve
+from service.engines.entries import entry_of
 from service.settings import ServiceSettings
 from service.shipped import register_adapters, shipped_names
 
@@ -46,7 +47,7 @@ class Indexing:
 
     def run(self, domain: Domain) -> Release:
         """Index and release; the release is the live one if nothing had changed."""
-        base = self._base()
+        base = self._base(domain)
         adapter = self._adapter(domain, base)
         with self._reporting(domain.name) as report, stopping() as stopped:
             job = IndexJob(domain, self._paths, report, runner=self._runner, stopped=stopped)
@@ -79,19 +80,20 @@ class Indexing:
             f" about {plan['seconds']:.0f} s ({by})"
         )
 
-    def _base(self) -> BaseProfile | None:
+    def _base(self, domain: Domain) -> ServedBase | None:
         """None if it is not here: indexing needs no base, and the service will say so."""
+        entry = entry_of(self._settings, domain)
         try:
-            return BaseProfile.read(self._settings.base)
+            return serve(entry, self._settings)
         except BaseRefused:
             return None
 
-    def _adapter(self, domain: Domain, base: BaseProfile | None) -> AdapterChoice:
+    def _adapter(self, domain: Domain, base: ServedBase | None) -> AdapterChoice:
         """Chosen before the work, so that an unknown name costs none; None for another base's."""
         first = ReleaseStore(self._paths).live(domain.name) is None
         if not first or not domain.adapter or not base:
             return "keep"
-        register_adapters(self._settings, base, self._say)
+        register_adapters(self._settings, [base.profile] if base.profile else [], self._say)
         registry = AdapterRegistry(self._paths)
         left_out = shipped_names(self._settings) - {known.name for known in registry.list()}
         name = domain.adapter.partition("@")[0]
@@ -105,7 +107,7 @@ class Indexing:
         self,
         domain: Domain,
         result: IndexResult,
-        base: BaseProfile | None,
+        base: ServedBase | None,
         adapter: AdapterChoice,
     ) -> tuple[Release, bool]:
         store = ReleaseStore(self._paths)

@@ -1,26 +1,30 @@
 """What a start does for domains that cannot answer yet: adapters registered, documents indexed."""
 
 import asyncio
+from collections.abc import Mapping
 
-from adapters.base import BaseProfile
 from adapters.registry import AdapterRegistry
 from adapters.release import ReleaseStore
 from indexer.domain import Domain, load_domains
 from indexer.errors import DslmError
 from indexer.settings import Paths
+from service.engines.bases import ServedBase
 from service.jobs import Jobs
 from service.settings import ServiceSettings
 from service.shipped import Say, register_adapters
 
 
-async def provision(settings: ServiceSettings, base: BaseProfile, jobs: Jobs, say: Say) -> None:
+async def provision(
+    settings: ServiceSettings, bases: Mapping[str, ServedBase], jobs: Jobs, say: Say
+) -> None:
     """Register shipped adapters, then index every domain that has no release for this base."""
     paths = Paths(settings.store)
-    await asyncio.to_thread(register_adapters, settings, base, say)
+    profiles = [base.profile for base in bases.values() if base.profile]
+    await asyncio.to_thread(register_adapters, settings, profiles, say)
     store = ReleaseStore(paths)
     missing = []
     for domain in load_domains(settings.domains).values():
-        live = store.live(domain.name)
+        live, base = store.live(domain.name), bases[domain.base]
         if live is None:
             missing.append(domain.name)
         elif live.base != base.digest:
@@ -30,7 +34,7 @@ async def provision(settings: ServiceSettings, base: BaseProfile, jobs: Jobs, sa
         await _index(jobs, name, say)
 
 
-def _move(store: ReleaseStore, paths: Paths, domain: Domain, base: BaseProfile, say: Say) -> None:
+def _move(store: ReleaseStore, paths: Paths, domain: Domain, base: ServedBase, say: Say) -> None:
     """Release a domain again for another base: its adapter was trained for the old one."""
     adapter = None
     if domain.adapter:
@@ -41,7 +45,7 @@ def _move(store: ReleaseStore, paths: Paths, domain: Domain, base: BaseProfile, 
             adapter = None
     store.create(domain, adapter=adapter, base=base.digest, note="moved to another base")
     label = adapter.label if adapter else "no adapter"
-    say(f"{domain.name}: released for {base.name} with {label}")
+    say(f"{domain.name}: released for {base.title} with {label}")
 
 
 async def _index(jobs: Jobs, name: str, say: Say) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from service.answer.completion import CompletionRequest
 from service.answer.request import ChatRequest, Mode
 from service.answer.retrieval import Found
-from service.answer.tokens import TokenCounter
+from service.answer.tokens import Tokens
 from service.errors import ContextLengthExceeded, InvalidRequest, Unsupported
 
 LONGEST_TOKEN = 64  # bytes, generously
@@ -17,7 +17,7 @@ SAMPLED = ("stop", "stop_token_ids", "logprobs", "min_tokens", "ignore_eos")
 class Checks:
     """Texts against one base: its context in tokens, and its control tokens."""
 
-    def __init__(self, tokens: TokenCounter, context: int) -> None:
+    def __init__(self, tokens: Tokens, context: int) -> None:
         self._tokens = tokens
         self._context = context
 
@@ -43,7 +43,11 @@ class Checks:
 
     def clean(self, found: Found) -> Found:
         """A document could forge a turn as well: its passage is left out, not altered."""
-        clean = tuple(p for p in found.passages if not self._tokens.control_token(p.text))
+        clean = tuple(
+            p
+            for p in found.passages
+            if not self._tokens.control_token("\n".join((p.title, *p.headings, p.text)))
+        )
         return found if len(clean) == len(found.passages) else replace(found, passages=clean)
 
     def too_long(self, tokens: int, limit: int) -> ContextLengthExceeded:
@@ -115,3 +119,27 @@ def check_greedy(request: ChatRequest | CompletionRequest) -> None:
     if (request.n or 1) > 1 and request.temperature == 0:
         message = f"`n` = {request.n} with temperature 0 would be equal answers"
         raise Unsupported(message, "Raise the temperature, or ask for one", param="n")
+
+
+# OpenAI's own: what any model behind its API may be asked.
+EVERYWHERE = frozenset(
+    (
+        *("temperature", "top_p", "n", "stop", "seed", "presence_penalty", "frequency_penalty"),
+        *("logit_bias", "logprobs", "top_logprobs", "response_format", "tools", "tool_choice"),
+        *("parallel_tool_calls", "reasoning_effort"),
+    )
+)
+
+
+def refuse_what_an_external_cannot(request: ChatRequest | CompletionRequest, name: str) -> None:
+    """vLLM's extras, legacy completions and `verbatim`: never dropped, and never sent to fail."""
+    if isinstance(request, CompletionRequest):
+        message = f"The external model `{name}` takes chats only"
+        raise Unsupported(message, "Ask /v1/chat/completions", param="model")
+    if request.dslm.mode == "verbatim":
+        message = f"The external model `{name}` cannot be held to the documents' sentences"
+        raise Unsupported(message, FREE, param="dslm.mode")
+    for field in request.sampling():
+        if field not in EVERYWHERE:
+            message = f"`{field}` is vLLM's, and `{name}` is an external model"
+            raise Unsupported(message, "Leave it out, or ask another base", param=field)

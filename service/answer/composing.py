@@ -13,7 +13,7 @@ from service.answer.checks import Checks
 from service.answer.messages import Message
 from service.answer.request import ChatRequest
 from service.answer.retrieval import Found
-from service.answer.tokens import TokenCounter
+from service.answer.tokens import Tokens
 
 Turns = list[dict[str, Any]]
 AROUND_TOOLS = 64  # tokens of instruction that templates write around a list of tools
@@ -22,7 +22,7 @@ AROUND_TOOLS = 64  # tokens of instruction that templates write around a list of
 class Composer:
     """Composes for one base: its context in tokens and its way of counting them."""
 
-    def __init__(self, tokens: TokenCounter, context: int, checks: Checks) -> None:
+    def __init__(self, tokens: Tokens, context: int, checks: Checks) -> None:
         self._tokens = tokens
         self._context = context
         self._checks = checks

@@ -1,23 +1,21 @@
 """One question, from the request to the answer: the path that every request takes."""
 
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from service.answer import local
 from service.answer.checks import check_greedy, refuse_what_the_base_cannot
 from service.answer.completion import CompletionRequest
 from service.answer.conclusion import Conclusion
-from service.answer.payload import Asked, engine_name, payload_of
+from service.answer.payload import Asked, adapter_for, payload_of
 from service.answer.plan import Plan
 from service.answer.planning import Planner
 from service.answer.relay import Relay
 from service.answer.releases import OpenRelease, Releases
 from service.answer.request import ChatRequest
-from service.answer.retrieval import Retrieval
-from service.answer.tokens import TokenCounter
-from service.engines.command import BASE_NAME
-from service.engines.engine import CHAT, COMPLETIONS, Engine
-from service.engines.supervisor import EngineSupervisor
+from service.engines.engine import CHAT, COMPLETIONS
+from service.engines.pool import EnginePool, Lease
 from service.errors import Unsupported
 
 STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
@@ -26,29 +24,19 @@ STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 class Gateway:
     """Has an answer planned, then lets the engine write it, or gives the plan's own."""
 
-    def __init__(
-        self,
-        releases: Releases,
-        retrieval: Retrieval,
-        engine: Engine,
-        supervisor: EngineSupervisor,
-        tokens: TokenCounter,
-        context: int,
-    ) -> None:
+    def __init__(self, releases: Releases, planners: Mapping[str, Planner]) -> None:
+        """`planners`: one for each base, by its name."""
         self._releases = releases
-        self._engine = engine
-        self._supervisor = supervisor
-        self._context = context
-        self._planner = Planner(retrieval, tokens, context, supervisor.require_ready)
+        self._planners = planners
 
     def serves(self, name: str) -> bool:
-        """Is this the base, or a domain?"""
-        return name == BASE_NAME or name in self._releases.domains
+        """Is this a base, or a domain?"""
+        return name in self._planners or name in self._releases.domains
 
     def adapter_of(self, request: Asked) -> str | None:
         """What the engine will have to hold for this; UnknownDomain if there is no such name."""
         name, at, _ = request.model.partition("@")
-        if name == BASE_NAME:
+        if name in self._planners:
             return None
         self._releases.domain(name)
         live = self._releases.live().get(name)
@@ -61,17 +49,18 @@ class Gateway:
     async def plan(self, request: Asked) -> Plan:
         """Decide everything before the engine is asked; `finish` must follow."""
         check_greedy(request)
-        if isinstance(request, ChatRequest):
-            self._planner.checks.refuse_unknown_to_template(request)
-        if request.model == BASE_NAME:
+        if bare := self._planners.get(request.model):
             refuse_what_the_base_cannot(request)
-            self._supervisor.require_ready()
-            return self._bare(request, BASE_NAME)
+            bare.refuse_what_its_engines_cannot(request)
+            bare.pool.require_ready()
+            return self._bare(request, bare.pool)
         opened = await self._releases.acquire(request.model)
         try:
+            planner = self._planners[opened.pool.name]
+            planner.refuse_what_its_engines_cannot(request)
             if isinstance(request, CompletionRequest):
                 return self._completion(request, opened)
-            return await self._planner.plan(request, opened)
+            return await planner.plan(request, opened)
         except BaseException:
             self._releases.release(opened)
             raise
@@ -79,8 +68,12 @@ class Gateway:
     async def plan_again(self, failed: Plan) -> Plan:
         """Decide anew after the engine failed before it had said anything: if it is gone, and the
         domain allows that, by quoting. `failed` is finished once there is another plan."""
-        await self._supervisor.look()
+        tried = failed.tried
+        if failed.lease:
+            tried = (*tried, failed.lease.unit)
+            await failed.lease.unit.supervisor.look()
         plan = await self.plan(failed.request)
+        plan.tried = tried
         self.finish(failed)
         return plan
 
@@ -88,6 +81,8 @@ class Gateway:
         """Give back what the plan holds; after the last byte, however that came."""
         if plan.stream:
             plan.stream.close()
+        if plan.lease:
+            plan.pool.finish(plan.lease)
         if plan.opened:
             self._releases.release(plan.opened)
 
@@ -97,9 +92,11 @@ class Gateway:
             choices = plan.request.n or 1
             reply = local.completion(plan.request.model, plan.local, choices)
             return {**reply, "dslm": plan.describe({"refused": plan.local.refused})}
-        reply = local.tidy(await self._engine.chat(plan.payload, plan.path))
+        plan.asked = time.perf_counter()
+        lease = await self._engaged(plan)
+        reply = local.tidy(await lease.unit.engine.chat(plan.payload, plan.path))
         reply["model"] = plan.request.model
-        plan.usage = reply["usage"]
+        plan.usage = reply.get("usage") or {}
         if plan.path == CHAT:
             return Conclusion(plan).whole(reply)
         return reply if not plan.opened else {**reply, "dslm": plan.describe({})}
@@ -113,25 +110,38 @@ class Gateway:
                 request.model, plan.local, about, request.n or 1, request.wants_usage()
             )
             return lambda: _once(whole)
-        plan.stream = await self._engine.open({**plan.payload, **STREAMED}, plan.path)
+        plan.asked = time.perf_counter()
+        lease = await self._engaged(plan)
+        plan.stream = await lease.unit.engine.open({**plan.payload, **STREAMED}, plan.path)
         conclusion = Conclusion(plan)
         plan.relay = Relay(
             plan.stream,
-            plan.payload["model"],
+            lease.called,
             request.model,
             conclusion.follow if plan.path == CHAT else None,
             conclusion.choice,
             show_usage=request.wants_usage(),
-            has_logprobs=bool(request.logprobs),
+            has_logprobs=bool(request.logprobs) or plan.pool.base.entry.external,
             ends_with_usage=request.dslm.explain,
             choices=request.n or 1,
         )
         return plan.relay.body
 
-    def _bare(self, request: Asked, name: str) -> Plan:
+    @staticmethod
+    async def _engaged(plan: Plan) -> Lease:
+        """An engine for this plan, and whom it is to ask there."""
+        plan.lease = await plan.pool.lease(
+            plan.held, plan.domain if plan.opened else None, plan.tried
+        )
+        plan.payload["model"] = plan.lease.called
+        return plan.lease
+
+    @staticmethod
+    def _bare(request: Asked, pool: EnginePool) -> Plan:
         """As it came, to the base or to an adapter."""
         path = CHAT if isinstance(request, ChatRequest) else COMPLETIONS
-        return Plan(request, "generate", path, payload=payload_of(request, name, self._context))
+        payload = payload_of(request, pool.base.context)
+        return Plan(request, "generate", pool, path, payload=payload)
 
     def _completion(self, request: CompletionRequest, opened: OpenRelease) -> Plan:
         """A domain's adapter goes on with a text: no template, no passages, no demonstrations."""
@@ -139,9 +149,9 @@ class Gateway:
             message = f"A completion cannot have the answer mode `{request.dslm.mode}`"
             raise Unsupported(message, "Ask /v1/chat/completions", param="dslm.mode")
         request.check_bare()
-        self._supervisor.require_ready()
-        plan = self._bare(request, engine_name(request, opened))
-        plan.opened = opened
+        opened.pool.require_ready()
+        plan = self._bare(request, opened.pool)
+        plan.opened, plan.held = opened, adapter_for(request, opened)
         return plan
 
 

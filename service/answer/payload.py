@@ -5,15 +5,16 @@ from typing import Any
 from service.answer.completion import CompletionRequest
 from service.answer.releases import OpenRelease
 from service.answer.request import ChatRequest
-from service.engines.command import BASE_NAME
+from service.engines.pool import Held
 from service.errors import ContextLengthExceeded
 
 Asked = ChatRequest | CompletionRequest
 
 
-def payload_of(request: Asked, name: str, context: int) -> dict[str, Any]:
-    """The request as it came, for the engine's `name`; ContextLengthExceeded if nothing fits."""
-    payload = {"model": name, **request.sampling()}
+def payload_of(request: Asked, context: int) -> dict[str, Any]:
+    """The request as it came; ContextLengthExceeded if nothing fits. Whoever is asked is named
+    when an engine has been chosen."""
+    payload = request.sampling()
     if isinstance(request, ChatRequest):
         payload["messages"] = request.plain_messages()
     else:
@@ -28,7 +29,6 @@ def payload_of(request: Asked, name: str, context: int) -> dict[str, Any]:
     return payload if limit is None else {**payload, "max_tokens": limit}
 
 
-def engine_name(request: Asked, opened: OpenRelease) -> str:
-    """What the engine calls the domain's adapter, or the base if there is none."""
-    wanted = opened.adapter and request.dslm.adapter
-    return opened.adapter.engine_name() if opened.adapter and wanted else BASE_NAME
+def adapter_for(request: Asked, opened: OpenRelease) -> Held | None:
+    """The release's adapter, unless it has none or the request does without."""
+    return opened.adapter if request.dslm.adapter else None

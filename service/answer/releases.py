@@ -1,4 +1,4 @@
-"""Which release of each domain answers now. The only place that changes it while serving.
+"""Which release of each domain answers whom. The only place that changes it while serving.
 
 A swap of an adapter, a fresh index and a rollback are one operation: open the other release,
 point LIVE at it, let running answers finish on the old one, close that.
@@ -11,21 +11,23 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
-from adapters.base import BaseProfile
 from adapters.registry import AdapterRegistry
 from adapters.release import Release, ReleaseStore
-from indexer.domain import Domain, load_domain
-from indexer.errors import NotFound
+from indexer.domain import Domain
+from indexer.errors import DslmError, NotFound
 from indexer.settings import Paths
+from service.answer.beside import Beside, Caller, Part
+from service.answer.following import Follower
 from service.answer.opened import Opening
 from service.answer.opened import OpenRelease as OpenRelease
-from service.engines.switch import AdapterSwitch
-from service.errors import Unavailable, UnknownDomain
+from service.engines.pool import Engines
+from service.errors import Conflict, Unavailable, UnknownDomain
 from service.telemetry import Telemetry
 
 log = logging.getLogger("dslm.releases")
-FOLLOW_SECONDS = 1.0
 KEPT_OPEN = 4
+MOST_TRIES = 8
+Publish = Callable[[Release], Release]
 
 
 class Releases:
@@ -36,15 +38,13 @@ class Releases:
         domains: Mapping[str, Domain],
         paths: Paths,
         registry: AdapterRegistry,
-        switch: AdapterSwitch,
-        base: BaseProfile,
+        engines: Engines,
         telemetry: Telemetry,
     ) -> None:
         self.domains = domains
         self.store = ReleaseStore(paths)
-        self._opening = Opening(paths, registry, switch, base)
-        self._registry = registry
-        self._switch = switch
+        self.opening = Opening(paths, registry, engines, domains)
+        self.beside = Beside(self.store, self.opening, telemetry)
         self._telemetry = telemetry
         self._live: dict[str, OpenRelease] = {}
         self._pinned: OrderedDict[str, OpenRelease] = OrderedDict()
@@ -70,132 +70,133 @@ class Releases:
         finally:
             self.release(opened)
 
-    async def acquire(self, model: str) -> OpenRelease:
-        """Hold the live release of `domain`, or release N by `domain@N`; `release` must follow."""
+    async def acquire(self, model: str, caller: Caller = str) -> OpenRelease:
+        """Hold what answers for `domain`, or release N by `domain@N`; `release` must follow.
+
+        `caller` says who asks: some fall to the canary. Without one it is the live release.
+        """
         name, at, number = model.partition("@")
         self.domain(name)
-        live = self._live.get(name)
-        if at and (live is None or str(live.release.number) != number):
+        opened = self._numbered(name, number) if at else self._answering(name, caller)
+        if opened is None and at:
             opened = await self._pin(name, number)
-        elif live is None:
+        if opened is None:
             raise Unavailable(
                 f"The domain '{name}' has no live release",
                 f"Run `dslm index {name}`",
                 retry_after=10,
             )
-        else:
-            opened = live
-        await self._opening.begin(opened)
+        self.opening.begin(opened)
         return opened
+
+    def answering(self, name: str, caller: Caller) -> Release | None:
+        """The release that this caller's question to a domain would get now."""
+        opened = self._answering(name, caller)
+        return opened.release if opened else None
 
     def release(self, opened: OpenRelease) -> None:
         """End one answer's use; the last one closes what the release held."""
-        self._opening.end(opened)
-
-    async def set_adapter(self, name: str, reference: str | None) -> Release:
-        """Make and activate a release with another adapter (None: without).
-
-        The engine takes the adapter first, so a refusal leaves no release behind.
-        """
-        folder = self.domain(name).folder
-        manifest = await asyncio.to_thread(self._registry.get, reference) if reference else None
-        entry = await self._switch.acquire(manifest) if manifest else None
-
-        def create() -> Release:
-            digest = self._opening.base_digest
-            domain = load_domain(folder)
-            return self.store.create(domain, adapter=manifest, base=digest, activate=False)
-
-        try:
-            return await self._flip(name, create)
-        finally:
-            if entry:
-                self._switch.release(entry)
-
-    async def activate(self, name: str, number: int) -> Release:
-        """Let release `number` answer."""
-        self.domain(name)
-        return await self._flip(name, lambda: self.store.get(name, number))
-
-    async def rollback(self, name: str) -> Release:
-        """Let the release answer that did so before the live one."""
-        self.domain(name)
-        return await self._flip(
-            name, lambda: self.store.previous(name), lambda _: self.store.rollback(name)
-        )
+        self.opening.end(opened)
 
     async def follow(self) -> None:
-        """Follow LIVE, which other processes may move, until cancelled."""
-        told: dict[str, str] = {}
-        while True:
-            for name in self.domains:
-                try:
-                    await self.refresh(name)
-                    told.pop(name, None)
-                except Exception as error:  # nobody else would notice that following has ended
-                    if told.get(name) != str(error):
-                        log.warning("cannot follow LIVE of %s: %r", name, error)
-                    told[name] = str(error)
-            await asyncio.sleep(FOLLOW_SECONDS)
+        """Follow LIVE and TRAFFIC, which other processes may change, until cancelled."""
+        await Follower(self.store.paths, self.domains, self.refresh).run()
 
     async def refresh(self, name: str) -> None:
-        """Open what LIVE names, if that is not what answers."""
+        """Open what LIVE and TRAFFIC name, if that is not what answers."""
         async with self._changing[name]:
             release = await asyncio.to_thread(self.store.live, name)
             live = self._live.get(name)
             if release and (live is None or live.release.number != release.number):
-                self._replace(name, await self._opening.open(release, "live"))
+                self._replace(name, await self.opening.open(release, "live"))
+            await self.beside.match(name)
 
     async def close(self) -> None:
         """Close what no answer uses any more, and have the adapters unloaded."""
         for opened in (*self._live.values(), *self._pinned.values()):
-            self._opening.close(opened)
+            self.opening.close(opened)
         self._live.clear()
         self._pinned.clear()
-        await self._opening.settle()
+        self.beside.close()
+        await self.opening.settle()
 
-    async def _flip(
-        self,
-        name: str,
-        target: Callable[[], Release],
-        publish: Callable[[Release], object] | None = None,
-    ) -> Release:
-        """Open `target` first: if that fails nothing has changed. Then LIVE, then the reference."""
+    async def flip(self, name: str, target: Callable[[], Release], publish: Publish) -> Release:
+        """Open `target` first: if that fails nothing has changed. Then LIVE, then the reference.
+
+        Where `publish` finds that another process has changed the target meanwhile, it returns
+        the new one and has changed nothing: then that is opened.
+        """
         began = time.monotonic()
         async with self._changing[name]:
-            release = await asyncio.to_thread(target)
-            opened = await self._opening.open(release, "live")
-            try:
-                point = publish or (lambda r: self.store.activate(name, r.number))
-                await asyncio.to_thread(point, release)
-            except BaseException:
-                self._opening.close(opened)
-                raise
-            self._replace(name, opened)
+            for _ in range(MOST_TRIES):
+                release = await asyncio.to_thread(target)
+                opened = await self.opening.open(release, "live")
+                try:
+                    published = await asyncio.to_thread(publish, release)
+                except BaseException:
+                    self.opening.close(opened)
+                    raise
+                if published.number == release.number:
+                    self._replace(name, opened)
+                    await self._match(name)
+                    break
+                self.opening.close(opened)
+            else:
+                raise Conflict(f"Others change the releases of '{name}' all the time", "Try again")
         self._telemetry.swaps.labels(name).observe(time.monotonic() - began)
         return release
+
+    async def put_beside(
+        self, name: str, part: Part, number: int, publish: Callable[[], Release]
+    ) -> Release:
+        """Open a canary or mirror first: if that fails nothing has changed. Then TRAFFIC."""
+        async with self._changing[name]:
+            release = await asyncio.to_thread(self.store.get, name, number)
+            opened = await self.opening.open(release, part)
+            try:
+                await asyncio.to_thread(publish)
+                await self._match(name)
+            finally:
+                self.opening.close(opened)
+        return release
+
+    async def _match(self, name: str) -> None:
+        """After a change that has been made: what fails now is tried again by `follow`."""
+        try:
+            await self.beside.match(name)
+        except DslmError as error:
+            log.warning("beside the live release of %s: %s", name, error)
 
     def _replace(self, name: str, opened: OpenRelease) -> None:
         old = self._live.get(name)
         self._live[name] = opened
         log.info("%s answers with release %d", name, opened.release.number)
         if old:
-            self._opening.close(old)
+            self.opening.close(old)
+
+    def _answering(self, name: str, caller: Caller) -> OpenRelease | None:
+        return self.beside.canary(name, caller) or self._live.get(name)
+
+    def _numbered(self, name: str, number: str) -> OpenRelease | None:
+        live = self._live.get(name)
+        if live and str(live.release.number) == number:
+            return live
+        return self.beside.numbered(name, number)
 
     async def _pin(self, name: str, number: str) -> OpenRelease:
         """A release that is not live; the last few asked for stay open."""
         label = f"{name}@{number}"
         async with self._changing[name]:
             if label not in self._pinned:
-                release = await asyncio.to_thread(self._numbered, name, number)
-                self._pinned[label] = await self._opening.open(release, "pinned")
+                release = await asyncio.to_thread(self._find, name, number)
+                self._pinned[label] = await self.opening.open(release, "pinned")
         self._pinned.move_to_end(label)
         opened = self._pinned[label]
         while len(self._pinned) > KEPT_OPEN:
-            self._opening.close(self._pinned.popitem(last=False)[1])
+            self.opening.close(self._pinned.popitem(last=False)[1])
         return opened
 
-    def _numbered(self, name: str, number: str) -> Release:
+    def _find(self, name: str, number: str) -> Release:
         try:
             return self.store.get(name, int(number))
         except (ValueError, NotFound) as error:

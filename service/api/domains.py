@@ -7,11 +7,11 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from service.answer.body import Body
+from service.answer.changing import ReleaseChanges
 from service.answer.releases import Releases
-from service.api.auth import caller_of, visible
+from service.api.auth import caller_of, cause_of, visible
 from service.api.releases import describe
 from service.api.wire import Json, parse
-from service.engines.supervisor import EngineSupervisor
 
 
 class AdapterChange(Body):
@@ -20,9 +20,10 @@ class AdapterChange(Body):
     adapter: Annotated[str, Field(min_length=1)] | None
 
 
-def domain_routes(releases: Releases, supervisor: EngineSupervisor) -> APIRouter:
+def domain_routes(releases: Releases) -> APIRouter:
     """What is served, and its adapter."""
     router = APIRouter()
+    changes = ReleaseChanges(releases)
 
     @router.get("/v1/domains")
     async def list_domains(request: Request) -> Response:
@@ -37,9 +38,8 @@ def domain_routes(releases: Releases, supervisor: EngineSupervisor) -> APIRouter
     @router.put("/v1/domains/{domain}/adapter")
     async def set_adapter(domain: str, request: Request) -> Response:
         change = await parse(request, AdapterChange)
-        if change.adapter:
-            supervisor.require_ready()
-        return Json(describe(await releases.set_adapter(domain, change.adapter)))
+        made = await changes.set_adapter(domain, change.adapter, cause_of(request))
+        return Json(describe(made))
 
     return router
 

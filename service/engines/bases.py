@@ -7,6 +7,7 @@ from pathlib import Path
 
 from adapters.base import BaseProfile
 from service.engines.entries import EngineEntry, read_entries
+from service.engines.memory import read_options
 from service.settings import ServiceSettings
 
 
@@ -44,5 +45,6 @@ def serve(entry: EngineEntry, settings: ServiceSettings) -> ServedBase:
         digest = hashlib.sha256(f"external {entry.urls[0]} {entry.called}".encode()).hexdigest()
         return ServedBase(entry, entry.called, digest, entry.context, None)
     profile = BaseProfile.read(entry.base)
-    context = entry.context or settings.max_model_len or profile.context
+    own = read_options(entry.options).context or entry.context
+    context = own or settings.max_model_len or profile.context
     return ServedBase(entry, profile.name, profile.digest, context, profile)

@@ -7,17 +7,19 @@ Whoever else must answer loads it before it is asked, and keeps it while the rel
 its places an engine's switch parks those that write no answer.
 """
 
+import asyncio
 import hashlib
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from adapters.manifest import AdapterManifest
-from service.engines.command import BASE_NAME
+from service.engines.bases import ServedBase
 from service.engines.engine import Engine
 from service.engines.supervisor import EngineSupervisor
 from service.engines.switch import AdapterSwitch, Registered
-from service.errors import EngineRejected, Overloaded, Unavailable
+from service.errors import EngineRejected, Overloaded, ServiceError, Unavailable
 from service.telemetry import EngineMeters
 
 HOMES = 2
@@ -29,14 +31,13 @@ EASY = 8
 
 @dataclass(slots=True, eq=False)
 class Unit:
-    """One engine with everything that belongs to it alone; `base_name`: what it calls its base."""
+    """One engine with everything that belongs to it alone."""
 
     name: str
     engine: Engine
     supervisor: EngineSupervisor
     switch: AdapterSwitch
     meters: EngineMeters
-    base_name: str = BASE_NAME
     in_flight: int = 0
 
     @property
@@ -56,6 +57,12 @@ class Held:
     manifest: AdapterManifest
     places: dict[Unit, Registered] = field(default_factory=dict)
 
+    @property
+    def refusal(self) -> str:
+        """Why no engine takes it; empty while one does."""
+        refusals = [entry.refusal or "" for entry in self.places.values()]
+        return refusals[0] if refusals and all(refusals) else ""
+
 
 @dataclass(slots=True, eq=False)
 class Lease:
@@ -69,10 +76,14 @@ class Lease:
 class EnginePool:
     """The engines of one base; owns who answers what."""
 
-    def __init__(self, name: str, units: Sequence[Unit]) -> None:
-        self.name = name
+    def __init__(self, base: ServedBase, units: Sequence[Unit]) -> None:
+        self.base = base
         self.units = tuple(units)
         self._held: list[Held] = []
+
+    @property
+    def name(self) -> str:
+        return self.base.name
 
     @property
     def ready(self) -> bool:
@@ -83,6 +94,13 @@ class EnginePool:
     def failed(self) -> bool:
         """No engine of this base will come back."""
         return all(unit.supervisor.failed for unit in self.units)
+
+    def describe(self) -> dict[str, Any]:
+        """How its engines are: the state of the best of them, and how many are ready."""
+        states = [unit.supervisor.state for unit in self.units]
+        ready = states.count("ready")
+        state = "ready" if ready else "failed" if self.failed else states[0]
+        return {"state": state, "engines": len(states), "ready": ready}
 
     def require_ready(self) -> None:
         """Unavailable, with the shortest wait of all engines, unless one is ready."""
@@ -117,20 +135,22 @@ class EnginePool:
         held.places.clear()
 
     async def lease(
-        self, affinity: str | None, held: Held | None = None, tried: Collection[Unit] = ()
+        self, held: Held | None, affinity: str | None = None, tried: Collection[Unit] = ()
     ) -> Lease:
         """A place at the engine that suits best, of those not tried yet; `finish` must follow.
 
-        Unavailable if none is ready, Overloaded if none has room for the adapter.
+        `affinity`: what keeps requests without an adapter together, if anything. Unavailable if no
+        engine is ready, Overloaded if none has room for the adapter.
         """
-        left = set(tried)
+        affinity = held.manifest.digest if held else affinity
+        left = {unit for unit in tried if self._others(tried)}
         while True:
             unit = self.pick(affinity, left)
             try:
                 return await self._enter(unit, held)
             except (EngineRejected, Overloaded, Unavailable):
                 left.add(unit)
-                if not any(other.ready and other not in left for other in self.units):
+                if not self._others(left):
                     raise
 
     def finish(self, lease: Lease) -> None:
@@ -151,13 +171,24 @@ class EnginePool:
         easy = [unit for unit in ready[:HOMES] if unit.in_flight < share] if affinity else []
         return easy[0] if easy else min(ready, key=lambda unit: unit.in_flight)
 
+    async def ask(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """One whole answer of the bare base, for the service's own use."""
+        lease = await self.lease(None)
+        try:
+            return await lease.unit.engine.chat({**payload, "model": lease.called})
+        finally:
+            self.finish(lease)
+
     async def settle(self) -> None:
         """Wait for the unloads under way."""
         for unit in self.units:
             await unit.switch.settle()
 
+    def _others(self, tried: Collection[Unit]) -> bool:
+        return any(unit.ready and unit not in tried for unit in self.units)
+
     async def _enter(self, unit: Unit, held: Held | None) -> Lease:
-        lease = Lease(unit, unit.base_name)
+        lease = Lease(unit, unit.engine.base_name)
         unit.count(1)
         try:
             if held is not None:
@@ -185,10 +216,13 @@ class Engines:
     """The pools of every base, by name; each base stands on its own."""
 
     def __init__(self, pools: Mapping[str, EnginePool]) -> None:
-        self._pools = pools
+        self._pools = dict(pools)
 
     def __getitem__(self, name: str) -> EnginePool:
         return self._pools[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._pools
 
     def __iter__(self) -> Iterator[EnginePool]:
         return iter(self._pools.values())
@@ -201,6 +235,66 @@ class Engines:
     def failed(self) -> bool:
         """Nothing that is served will ever answer again."""
         return all(pool.failed for pool in self)
+
+    def answering(self, digest: str | None, name: str) -> EnginePool:
+        """Who answers a release that was made for the base `digest`, of a domain that names `name`.
+
+        Any base that is served has it, so a release from before a change of base still answers.
+        """
+        own = self._pools[name]
+        fitting = [pool for pool in self if pool.base.digest == digest]
+        return own if own in fitting or not fitting else fitting[0]
+
+    def require_ready(self) -> None:
+        """Unavailable until every base answers that ever will; others' models are not waited for.
+
+        A base whose engines crashed too often does not keep the others from answering.
+        """
+        ours = [pool for pool in self if not pool.base.entry.external] or list(self)
+        waited_for = [pool for pool in ours if not pool.failed] or ours
+        for pool in waited_for:
+            pool.require_ready()
+
+    @property
+    def ready(self) -> bool:
+        """As `require_ready` has it."""
+        try:
+            self.require_ready()
+        except Unavailable:
+            return False
+        return True
+
+    def last_words(self) -> str:
+        """Of every engine that was given up."""
+        given_up = [unit for unit in self.units if unit.supervisor.failed]
+        return "\n".join(f"{unit.name}: {unit.supervisor.last_words()}" for unit in given_up)
+
+    def shut(self, error: ServiceError) -> None:
+        """End every answer under way, and any that comes later, with `error`."""
+        for unit in self.units:
+            unit.engine.shut(error)
+
+    async def changed(self) -> None:
+        """Wait until an engine comes or goes."""
+        waits = [asyncio.ensure_future(unit.supervisor.changed.wait()) for unit in self.units]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def run(self) -> None:
+        """Keep all of them alive until cancelled."""
+        await asyncio.gather(*(unit.supervisor.run() for unit in self.units))
+
+    async def settle(self) -> None:
+        """Wait for the unloads under way."""
+        for pool in self:
+            await pool.settle()
+
+    async def close(self) -> None:
+        for unit in self.units:
+            await unit.engine.close()
 
 
 def ranked(units: Sequence[Unit], affinity: str) -> list[Unit]:

@@ -33,7 +33,7 @@ def swapping(indexed: tuple[Path, Path], tmp_path: Path) -> Iterator[Product]:
     store = tmp_path / "store"
     shutil.copytree(indexed[0], store)
     settings = ServiceSettings(store=store, domains=indexed[1])
-    register_adapters(settings, BaseProfile.read(settings.base), print)
+    register_adapters(settings, [BaseProfile.read(settings.base)], print)
     with running(store, indexed[1]) as product:
         yield product
 

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from indexer.errors import BadInput
-from service.engines.command import engine_command
+from service.engines.command import Child, engine_command
+from service.engines.entries import read_entries
 from service.settings import ServiceSettings
 from tests.live import LiveService
 from tests.service.product import QUESTION, Product
@@ -141,11 +142,14 @@ def test_the_engines_own_endpoints_are_not_the_services(product: Product, path: 
 
 
 def test_the_engine_is_told_to_listen_on_loopback_and_nothing_can_tell_it_otherwise() -> None:
-    command = engine_command(ServiceSettings(), 1)
+    settings = ServiceSettings()
+    command = engine_command(settings, Child(read_entries(settings)["base"], 1))
     assert command[command.index("--host") + 1] == "127.0.0.1"
     for argument in ("--host 0.0.0.0", "--host=0.0.0.0", "--port 1", "--served-model-name x"):
+        told = ServiceSettings(engine_arguments=argument)
+        child = Child(read_entries(told)["base"], 1)
         with pytest.raises(BadInput, match="DSLM_ENGINE_ARGUMENTS"):
-            engine_command(ServiceSettings(engine_arguments=argument), 1)
+            engine_command(told, child)
 
 
 @pytest.mark.vllm

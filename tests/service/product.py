@@ -101,7 +101,7 @@ def running(store: Path, domains: Path, **settings: Any) -> Iterator[Product]:
         )
         with serving(create_app(service), http=BoundedProtocol, server_header=False) as url:
             product = Product(url, engine, service)
-            product.until(lambda: service.supervisor.ready)
+            product.until(lambda: service.engines.ready)
             product.until(lambda: len(service.releases.live()) == len(service.releases.domains))
             service.provisioned.set()
             yield product

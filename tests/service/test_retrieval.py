@@ -74,7 +74,7 @@ def _opened(retriever: Retriever, other: EmbedderPin | None = None, **how: Any) 
         parent=None,
         created=datetime.now(UTC),
     )
-    return OpenRelease(release, retriever, None)
+    return OpenRelease(release, retriever, None, None, None)  # type: ignore[arg-type]
 
 
 def _documents(found: Any) -> list[str]:
