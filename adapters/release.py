@@ -115,14 +115,22 @@ class ReleaseStore:
                 self._forget_canary(domain, new)
         return release
 
-    def promote(self, domain: str, cause: Cause | None = None) -> Release:
-        """Let the canary answer everything; BadInput if there is none."""
+    def canary(self, domain: str) -> Release:
+        """The release that answers for a share of the callers; BadInput if there is none."""
+        found = self.traffic(domain).canary
+        if found is None:
+            raise BadInput(f"{domain} has no canary", "Begin one, or activate a release")
+        return self.whole(domain, found.release)
+
+    def promote(self, domain: str, cause: Cause | None = None, only: int | None = None) -> Release:
+        """Let the canary answer everything.
+
+        With `only`, the canary is returned and nothing changed if it is another one.
+        """
         with self.unchanged(domain):
-            canary = self.traffic(domain).canary
-            if canary is None:
-                raise BadInput(f"{domain} has no canary", "Begin one, or activate a release")
-            release = self.whole(domain, canary.release)
-            self._point(domain, canary.release, "promote", cause or this_user())
+            release = self.canary(domain)
+            if only in (None, release.number):
+                self._point(domain, release.number, "promote", cause or this_user())
         return release
 
     def traffic(self, domain: str) -> Traffic:

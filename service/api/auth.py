@@ -11,6 +11,7 @@ from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from adapters.audit import Cause
 from indexer.errors import DslmError
 from service.api.wire import error_response
 from service.errors import Forbidden, Unauthorized, Unavailable
@@ -35,6 +36,7 @@ class Caller:
     chat: frozenset[str] = frozenset({ALL})
     admin: frozenset[str] = frozenset({ALL})
     quota: Quota | None = None
+    name: str = ""
 
     def may_chat(self, domain: str) -> bool:
         return bool(self.chat & {ALL, domain})
@@ -69,6 +71,20 @@ def caller_of(request: Request) -> Caller:
     """Whom the gate let in."""
     found: Caller = request.scope.get(CALLER, EVERYONE)
     return found
+
+
+def cause_of(request: Request, why: str = "") -> Cause:
+    """Who asks for a change, for the audit: the key by its name and id."""
+    caller = caller_of(request)
+    return Cause(f"key:{caller.name} {caller.id}" if caller.id else "nobody: no keys", why)
+
+
+def require_admin(request: Request, domain: str) -> None:
+    """Forbidden for who may only ask the domain: what is read here says what others did."""
+    caller = caller_of(request)
+    if not caller.may_change(domain):
+        path = request.url.path
+        raise Forbidden(f"The key {caller.id} may not read {path}", "Use another key")
 
 
 class Gate:
@@ -115,7 +131,7 @@ class Gate:
         key = self._ring.find(text.strip())
         if key is None:
             raise Unauthorized("The API key is not valid", "See `dslm keys list`")
-        return Caller(key.id, frozenset(key.chat), frozenset(key.admin), self._quota(key))
+        return Caller(key.id, frozenset(key.chat), frozenset(key.admin), self._quota(key), key.name)
 
     def _quota(self, key: Key) -> Quota | None:
         """Kept as long as the key does not change."""
