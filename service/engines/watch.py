@@ -33,7 +33,8 @@ class Watch:
         self._patience = patience
         self._doubt = asyncio.Event()
         self._looked = asyncio.Event()
-        self._seen: bytes | None = None
+        # The engine's counts, and how long it had been silent when it came to them.
+        self._seen: tuple[bytes | None, float] | None = None
         self._knocking: asyncio.Task[bool] | None = None
 
     async def until_over(self, exited: asyncio.Future[int]) -> str:
@@ -94,10 +95,11 @@ class Watch:
             self._seen = None
             return False
         counts = await self._engine.progress()
-        if counts is not None and self._seen not in (None, counts):
-            pulse.beat()
-        self._seen = counts
-        if pulse.silent < limit:
+        if self._seen is None or self._seen[0] != counts:
+            if self._seen and counts is not None:
+                pulse.beat()
+            self._seen = counts, pulse.silent
+        if pulse.silent < limit or pulse.silent - self._seen[1] < limit / 2:
             return False
         return counts is not None or not await self._speaks(exited)
 

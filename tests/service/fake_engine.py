@@ -123,6 +123,7 @@ class FakeEngine:
         texts = [f"{body['model']}: {prompt}" for prompt in prompts]
         if body.get("stream"):
             return StreamingResponse(self._text(body, texts), media_type="text/event-stream")
+        await self._step(slowly=False)
         choices = [
             {"index": i, "text": text, "logprobs": None, "finish_reason": "length"}
             for i, text in enumerate(texts)
@@ -192,6 +193,7 @@ class FakeEngine:
     async def _text(self, body: dict[str, Any], texts: list[str]) -> AsyncIterator[bytes]:
         head = {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": body["model"]}
         with self._at_work():
+            await self._step(slowly=False)
             for index, text in enumerate(texts):
                 for part, finish in ((text, None), ("", "length")):
                     choice = {"index": index, "text": part, "logprobs": None}
