@@ -23,6 +23,7 @@ from indexer.search.retriever import Retriever
 from indexer.settings import Paths
 from indexer.store.manifest import EmbedderMark
 from indexer.store.snapshot import SnapshotContent, open_snapshot, write_snapshot
+from indexer.store.tables import chunk_row, document_row
 
 MODES = ("dense", "lexical", "hybrid")
 _DOMAIN = "bench"
@@ -124,8 +125,8 @@ def _written(vectors: VectorSet, texts: Texts, folder: Path) -> Path:
     )
     content = SnapshotContent(
         domain=_DOMAIN,
-        documents=texts.documents(),
-        chunks=texts.chunks(),
+        documents=map(document_row, texts.documents()),
+        chunks=map(chunk_row, texts.chunks()),
         demonstrations=(),
         passage_vectors=MatrixSource(vectors.matrix),
         demonstration_vectors=MatrixSource(np.empty((0, dimension), dtype=np.float32)),

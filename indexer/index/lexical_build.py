@@ -11,7 +11,6 @@ import math
 import os
 import tempfile
 from array import array
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,9 +35,11 @@ B = 0.75
 
 _POSTING = np.dtype([("word", "<u4"), ("row", "<i4"), ("times", "<u2")])
 _MOST_TIMES = 65_535
-_BLOCK = 1 << 16  # postings read or kept back at a time
+_BLOCK = 1 << 16  # words kept back, or postings read, at a time
 _GROUP = 1 << 21  # postings sorted at a time
 _SURFACES = 1 << 20  # spellings remembered
+_STOPPED = 0xFFFFFFFF
+_HALF, _WORD_BITS = np.uint64(32), np.uint64(0xFFFFFFFF)
 
 Array: TypeAlias = NDArray[Any]
 
@@ -60,40 +61,53 @@ def build(texts: Callable[[], Iterable[str]], folder: Path) -> None:
         sync_folder(folder)
 
 
+class _Surfaces(dict[str, int]):
+    """From a word to the number of its stem, or `_STOPPED`; beyond number it begins anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers: dict[str, int] = {}  # of stems, in order of appearance
+        self._stems = Stems()
+
+    def __missing__(self, word: str) -> int:
+        stem = self._stems.stem(word)
+        number = self.numbers.setdefault(stem, len(self.numbers)) if stem else _STOPPED
+        if len(self) >= _SURFACES:
+            self.clear()
+        self[word] = number
+        return number
+
+
 @dataclass(slots=True)
 class _Postings:
     """Which words stand in which rows, in the order of the rows."""
 
     spool: IO[bytes]
-    stems: Stems = field(default_factory=Stems)
-    numbers: dict[str, int] = field(default_factory=dict)  # of stems, in order of appearance
-    surfaces: dict[str, int] = field(default_factory=dict)  # word to its stem's number, or -1
+    surfaces: _Surfaces = field(default_factory=_Surfaces)
     lengths: "array[int]" = field(default_factory=lambda: array("I"))
-    waiting: list[tuple[int, int, int]] = field(default_factory=list)
+    waiting: "array[int]" = field(default_factory=lambda: array("I"))  # words of whole rows
+    sizes: "array[int]" = field(default_factory=lambda: array("I"))  # of these rows
 
     def add(self, text: str) -> None:
-        row = len(self.lengths)
-        found = [number for number in map(self._number, words(text)) if number >= 0]
-        self.lengths.append(len(found))
-        self.waiting += [
-            (number, row, min(times, _MOST_TIMES)) for number, times in Counter(found).items()
-        ]
+        before = len(self.waiting)
+        self.waiting.extend(map(self.surfaces.__getitem__, words(text)))
+        self.sizes.append(len(self.waiting) - before)
         if len(self.waiting) >= _BLOCK:
             self._flush()
 
-    def _number(self, word: str) -> int:
-        number = self.surfaces.get(word)
-        if number is None:
-            stem = self.stems.stem(word)
-            number = self.numbers.setdefault(stem, len(self.numbers)) if stem else -1
-            if len(self.surfaces) >= _SURFACES:
-                self.surfaces.clear()
-            self.surfaces[word] = number
-        return number
-
     def _flush(self) -> None:
-        self.spool.write(np.array(self.waiting, dtype=_POSTING).tobytes())
-        self.waiting.clear()
+        """Count the words of each row that waits."""
+        found = np.array(self.waiting, dtype=np.uint64)
+        rows = np.repeat(np.arange(len(self.sizes), dtype=np.uint64), self.sizes)
+        kept = found != _STOPPED
+        pairs, times = np.unique(rows[kept] << _HALF | found[kept], return_counts=True)
+        postings = np.empty(len(pairs), dtype=_POSTING)
+        postings["word"], postings["times"] = pairs & _WORD_BITS, np.minimum(times, _MOST_TIMES)
+        postings["row"] = len(self.lengths) + (pairs >> _HALF)
+        self.spool.write(postings.tobytes())
+        counted = np.bincount(rows[kept].astype(np.int64), minlength=len(self.sizes))
+        self.lengths.frombytes(counted.astype(np.uint32).tobytes())
+        del self.waiting[:], self.sizes[:]
 
     def blocks(self, order: Array) -> Iterator[Array]:
         """All postings, their words numbered anew by `order`."""
@@ -105,7 +119,7 @@ class _Postings:
 
     def write(self, folder: Path) -> None:
         self._flush()
-        keys = np.array([word_key(stem) for stem in self.numbers], dtype=np.uint64)
+        keys = np.array([word_key(stem) for stem in self.surfaces.numbers], dtype=np.uint64)
         known, order = np.unique(keys, return_inverse=True)
         rows_of_word = np.zeros(len(known), dtype=np.int64)
         for block in self.blocks(order):

@@ -6,7 +6,7 @@ which write no spaces, are taken two characters at a time, as Lucene does.
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import Stemmer
 
@@ -20,13 +20,16 @@ STOP_WORDS = frozenset(
 LANGUAGE = "english"
 
 
-def words(text: str) -> Iterator[str]:
+def words(text: str) -> list[str]:
     """Lower-case words of two characters or more, in order, stop words among them."""
-    for word in _WORD.findall(unicodedata.normalize("NFKC", text).lower()):
-        if word.isascii() or not _UNSPACED.search(word):
-            yield word
-        else:
-            yield from _pairs(word)
+    found: list[str] = _WORD.findall(unicodedata.normalize("NFKC", text).lower())
+    if text.isascii():
+        return found
+    return [part for word in found for part in _parts(word)]
+
+
+def _parts(word: str) -> Iterable[str]:
+    return _pairs(word) if not word.isascii() and _UNSPACED.search(word) else (word,)
 
 
 def _pairs(word: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ from indexer.index.rows import Rows, VectorSource, contiguous
 from indexer.records import Vectors
 
 NEAREST = 10
-_QUESTIONS = 512
+QUESTIONS = 512
 _DISTANCE = np.float32(2.0)
 _SEED = 20_231
 # Vectors that are as near as the tenth count as well: which of them is found does not matter.
@@ -28,8 +28,8 @@ Search = Callable[[Vectors, int], Rows]
 class Exam:
     """Questions to a source of at least thirty vectors, and the rows that answer each best."""
 
-    def __init__(self, source: VectorSource) -> None:
-        self.questions = _questions(source)
+    def __init__(self, source: VectorSource, questions: int = QUESTIONS) -> None:
+        self.questions = _questions(source, questions)
         self._depth = min(NEAREST, source.count)
         self._scores = np.empty((len(self.questions), 0), dtype=np.float32)
         self._rows = np.empty((len(self.questions), 0), dtype=np.int64)
@@ -62,9 +62,9 @@ class Exam:
         self._seen += len(block)
 
 
-def _questions(source: VectorSource) -> Vectors:
+def _questions(source: VectorSource, most: int) -> Vectors:
     """Unit vectors [n, dimension], the same for the same vectors."""
-    number = min(_QUESTIONS, source.count // 3)
+    number = min(most, source.count // 3)
     drawn = np.random.default_rng(_SEED).choice(source.count, 3 * number, replace=False)
     order = np.sort(drawn)
     vectors = contiguous(source.rows(order.tolist()))[np.searchsorted(order, drawn)]

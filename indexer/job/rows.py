@@ -6,9 +6,10 @@ from contextlib import closing
 import numpy as np
 
 from indexer.domain import DuplicateSettings
-from indexer.records import Chunk, Place, Vectors
+from indexer.records import Place, Vectors
 from indexer.store.catalog import Catalog
 from indexer.store.pieces import Key, Pieces, VectorCache
+from indexer.store.tables import Row
 
 _BLOCK = 1024
 _KEY_BYTES = 16
@@ -44,7 +45,8 @@ class CachedVectors:
     def rows(self, rows: Sequence[int]) -> Vectors:
         if not len(rows):
             return np.empty((0, self.dimension), dtype=np.float32)
-        keys = [bytes(self._keys[_KEY_BYTES * row :][:_KEY_BYTES]) for row in map(int, rows)]
+        starts = [_KEY_BYTES * int(row) for row in rows]
+        keys = [bytes(self._keys[start : start + _KEY_BYTES]) for start in starts]
         return self._vectors.get(keys)
 
 
@@ -58,20 +60,20 @@ class KeptChunks:
         self._settings = settings
         self._vectors = vectors
 
-    def __iter__(self) -> Iterator[Chunk]:
+    def __iter__(self) -> Iterator[Row]:
         # Imported here: what it stands on takes long, and an unchanged run needs none of it.
         from indexer.text.duplicates import Duplicates
 
         self._catalog.scratch(_TABLE)
         with closing(Duplicates(self._settings, self._catalog.path.parent)) as duplicates:
-            for keyed in Pieces(self._catalog).chunks():
-                original = duplicates.original_of(keyed.sketch)
+            for chunk, key, sketch in Pieces(self._catalog).chunks():
+                original = duplicates.original_of(sketch)
                 if original is None:
-                    self._vectors.append(keyed.key)
-                    yield keyed.chunk
+                    self._vectors.append(key)
+                    yield chunk
                 else:
-                    c = keyed.chunk
-                    values = (original, c.document, c.start, c.end)
+                    _, document, start, end, *_ = chunk
+                    values = (original, document, start, end)
                     self._catalog.scratch("INSERT INTO copied VALUES (?, ?, ?, ?)", *values)
 
     def copies(self) -> Iterator[tuple[int, Place]]:

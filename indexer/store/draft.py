@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from indexer.domain import IndexSettings
 from indexer.index.marks import IndexMark
-from indexer.records import Chunk, Demonstration, Document, Place
+from indexer.records import Demonstration, Place
 from indexer.settings import store_errors, sync_folder, write_atomically
 from indexer.store.aside import Aside
 from indexer.store.manifest import (
@@ -33,10 +33,9 @@ from indexer.store.tables import (
     INDEXES,
     SCHEMA,
     Row,
-    chunk_row,
     copy_row,
+    count_sentences,
     demonstration_row,
-    document_row,
     field_rows,
 )
 
@@ -62,14 +61,14 @@ Step = Callable[[str, int, int], None]
 class SnapshotContent:
     """All that goes in, each read once and in this order; documents by path, chunks by row.
 
-    Row i of a vector source belongs to chunk or demonstration i; both are asked for nothing before
+    Both are rows as `indexer.store.tables` packs them, so that a job need not unpack them. Row i of a vector source belongs to chunk or demonstration i; both are asked for nothing before
     the chunks have been read. `copies` are read after the chunks too. `embed` is called before
     the vectors are asked for: what of them is not there yet has to be there then.
     """
 
     domain: str
-    documents: Iterable[Document]
-    chunks: Iterable[Chunk]
+    documents: Iterable[Row]
+    chunks: Iterable[Row]
     demonstrations: Iterable[Demonstration]
     passage_vectors: "VectorSource"
     demonstration_vectors: "VectorSource"
@@ -173,15 +172,15 @@ def _document_rows(
         counts.documents += 1
         _insert(db, "fields", FIELD, field_rows(document))
         step("documents", counts.documents, 0)
-        yield document_row(document)
+        yield document
 
 
 def _chunk_rows(content: SnapshotContent, counts: Counts, step: Step) -> Iterator[Row]:
     for row, chunk in enumerate(content.chunks):
         counts.chunks = row + 1
-        counts.sentences += len(chunk.sentences)
+        counts.sentences += count_sentences(chunk)
         step("chunks", counts.chunks, 0)
-        yield row, *chunk_row(chunk)
+        yield row, *chunk
 
 
 def _insert(db: sqlite3.Connection, table: str, columns: str, rows: Iterable[Row]) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from indexer.records import Chunk, Document, Vectors
 from indexer.store.catalog import Catalog
-from indexer.store.tables import CHUNK, DOCUMENT, chunk_row, read_chunk, read_document
+from indexer.store.tables import CHUNK, DOCUMENT, Row, chunk_row, read_chunk, read_document
 
 Key = bytes
 _PAGE = 64
@@ -35,16 +35,15 @@ class Pieces:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    def documents(self) -> Iterator[Document]:
-        """All of them; nothing may be written to them meanwhile."""
-        for row in self._catalog.stream(f"SELECT {DOCUMENT} FROM documents ORDER BY path"):
-            yield read_document(row)
+    def documents(self) -> Iterator[Row]:
+        """All of them, packed; nothing may be written to them meanwhile."""
+        return self._catalog.stream(f"SELECT {DOCUMENT} FROM documents ORDER BY path")
 
-    def chunks(self) -> Iterator[KeyedChunk]:
-        """All of them; nothing may be written to them meanwhile."""
-        query = f"SELECT {CHUNK}, key, sketch FROM chunks ORDER BY document, number"
-        for row in self._catalog.stream(query):
-            yield KeyedChunk(read_chunk(row[:-2]), *row[-2:])
+    def chunks(self) -> Iterator[tuple[Row, Key, bytes]]:
+        """All of them, packed, with key and sketch; nothing may be written to them meanwhile."""
+        query = f"SELECT key, sketch, {CHUNK} FROM chunks ORDER BY document, number"
+        for key, sketch, *chunk in self._catalog.stream(query):
+            yield tuple(chunk), key, sketch
 
     def chunks_of(self, path: str) -> list[KeyedChunk]:
         query = f"SELECT {CHUNK}, key, sketch FROM chunks WHERE document = ? ORDER BY number"

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import orjson
+
 from indexer.records import Block, Chunk, Demonstration, Document, Place, Sentence
 
 Row = tuple[Any, ...]
@@ -66,11 +68,11 @@ def read_chunk(row: Row) -> Chunk:
 
 
 def read_headings(packed: str) -> tuple[str, ...]:
-    return tuple(json.loads(packed))
+    return tuple(orjson.loads(packed))
 
 
 def read_sentences(packed: str) -> tuple[Sentence, ...]:
-    return tuple(Sentence(start, end) for start, end in json.loads(packed))
+    return tuple(Sentence(start, end) for start, end in orjson.loads(packed))
 
 
 def demonstration_row(demonstration: Demonstration) -> Row:
@@ -82,11 +84,17 @@ def copy_row(row: int, place: Place) -> Row:
     return row, place.document, place.start, place.end
 
 
-def field_rows(document: Document) -> Iterator[Row]:
+def field_rows(document: Row) -> Iterator[Row]:
     """Each value under `text`, and where it is a number or yes (1) or no (0) under `number` too."""
-    for name, value in sorted(document.fields.items()):
+    path, fields = document[0], document[-1]
+    for name, value in sorted(json.loads(fields).items()) if fields != "{}" else ():
         text = value if isinstance(value, str) else json.dumps(value)
-        yield document.path, name, text, None if isinstance(value, str) else float(value)
+        yield path, name, text, None if isinstance(value, str) else float(value)
+
+
+def count_sentences(chunk: Row) -> int:
+    """Each is a pair in brackets, within the brackets of them all."""
+    return int(chunk[-1].count("[")) - 1
 
 
 def _pack(value: Iterable[object]) -> str:

@@ -22,6 +22,7 @@ from indexer.search.retriever import Retriever
 from indexer.store.draft import SnapshotContent, write_files
 from indexer.store.manifest import EmbedderMark
 from indexer.store.snapshot import open_snapshot
+from indexer.store.tables import chunk_row, document_row
 from tests.indexer.hash_embedder import HashEmbedder
 
 MARK = EmbedderMark(
@@ -87,8 +88,8 @@ class Shelf:
         folder.mkdir(parents=True)
         content = SnapshotContent(
             domain="kitchen",
-            documents=ordered,
-            chunks=kept,
+            documents=map(document_row, ordered),
+            chunks=map(chunk_row, kept),
             demonstrations=self.demonstrations,
             passage_vectors=MatrixSource(matrix),
             demonstration_vectors=MatrixSource(solved),

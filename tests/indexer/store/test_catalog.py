@@ -13,6 +13,7 @@ from indexer.records import Chunk, Document, Rejected, Sentence
 from indexer.store.catalog import VERSION, Catalog
 from indexer.store.journal import PUBLISHED, QUARANTINED, FileEntry, Journal, Taken
 from indexer.store.pieces import KeyedChunk, Pieces, VectorCache, prune_vectors, text_key
+from indexer.store.tables import chunk_row
 
 
 def _document(path: str, text: str = "One. Two.") -> Document:
@@ -44,7 +45,7 @@ def journal(catalog: Catalog) -> Journal:
 
 
 def _paths(catalog: Catalog) -> list[str]:
-    return [document.path for document in Pieces(catalog).documents()]
+    return [path for path, *_ in Pieces(catalog).documents()]
 
 
 def test_a_file_is_given_back_with_its_documents(journal: Journal) -> None:
@@ -69,7 +70,7 @@ def test_only_documents_that_are_others_than_before_count_as_changed(
     assert journal.put(_entry("a.md"), [_taken("a.md"), _taken("a.md/2", "New.")])
     assert catalog.meta(PUBLISHED) == ""
     assert [d.path for d in pieces.unsplit("r")] == ["a.md/2"]
-    assert [c.chunk.id for c in pieces.chunks()] == ["1"]
+    assert [chunk[0] for chunk, _, _ in pieces.chunks()] == ["1"]
 
 
 def test_a_document_that_its_file_no_longer_gives_is_forgotten(
@@ -109,8 +110,9 @@ def test_chunks_come_in_order_of_path_and_place(catalog: Catalog, journal: Journ
         journal.put(_entry(path), [_taken(path)])
     pieces.put("b", [_chunk("2", "b"), _chunk("1", "b", start=7)], "r")
     pieces.put("a", [_chunk("3", "a")], "old")
-    assert [keyed.chunk.id for keyed in pieces.chunks()] == ["3", "2", "1"]
-    assert next(pieces.chunks()) == _chunk("3", "a")
+    assert [chunk[0] for chunk, _, _ in pieces.chunks()] == ["3", "2", "1"]
+    first = _chunk("3", "a")
+    assert next(pieces.chunks()) == (chunk_row(first.chunk), first.key, first.sketch)
     assert pieces.count_unsplit("r") == 1
     pieces.put("b", [_chunk("4", "b")], "r")
     assert pieces.chunks_of("b") == [_chunk("4", "b")]
@@ -154,7 +156,7 @@ def test_a_unit_that_fails_leaves_nothing_of_itself(catalog: Catalog, journal: J
     unstorable = KeyedChunk(Chunk([], "a", 0, 4, (), ()), b"k")  # type: ignore[arg-type]
     with pytest.raises(StoreError):
         pieces.put("a", [_chunk("2", "a"), unstorable], "r")
-    assert [keyed.chunk.id for keyed in pieces.chunks()] == ["1"]
+    assert [chunk[0] for chunk, _, _ in pieces.chunks()] == ["1"]
 
 
 def test_what_was_written_is_there_when_opened_again(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from indexer.settings import Paths
 from indexer.store.draft import SnapshotContent
 from indexer.store.manifest import EmbedderMark
 from indexer.store.snapshot import check_snapshot, open_snapshot, verify_snapshot, write_snapshot
+from indexer.store.tables import chunk_row, document_row, read_chunk, read_document
 from indexer.text.chunking import split
 from tests.indexer.conftest import ROOT
 from tests.indexer.hash_embedder import HashEmbedder
@@ -35,8 +36,8 @@ def _content(text: str = "The kettle boils. It is hot.") -> SnapshotContent:
     examples = [Demonstration("x", "How hot?", "Very."), Demonstration("y", "Why?", "So.")]
     return SnapshotContent(
         "kitchen",
-        documents,
-        chunks,
+        [document_row(document) for document in documents],
+        [chunk_row(chunk) for chunk in chunks],
         examples,
         MatrixSource(embedder.embed_passages([f"{text} {chunk.id}" for chunk in chunks])),
         MatrixSource(embedder.embed_symmetric([example.question for example in examples])),
@@ -93,7 +94,7 @@ def test_writing_again_keeps_what_is_published(written: Path, paths: Paths) -> N
 def test_an_opened_snapshot_gives_its_documents(written: Path) -> None:
     snapshot = open_snapshot(written)
     document = snapshot.document("a.md")
-    assert document == next(iter(_content().documents))
+    assert document == read_document(next(iter(_content().documents)))
     assert snapshot.document("c.md") is None
     assert snapshot.document_paths() == ["a.md", "b.md"]
     assert (snapshot.id, snapshot.manifest.sentences) == (written.name, 4)
@@ -141,8 +142,8 @@ def test_a_snapshot_of_another_format_is_refused(written: Path) -> None:
 def test_what_fails_verification_is_not_published(paths: Paths) -> None:
     content = _content()
     first, *rest = content.chunks
-    torn = dataclasses.replace(first, sentences=(Sentence(0, 10_000),))
-    broken = dataclasses.replace(content, chunks=[torn, *rest])
+    torn = dataclasses.replace(read_chunk(first), sentences=(Sentence(0, 10_000),))
+    broken = dataclasses.replace(content, chunks=[chunk_row(torn), *rest])
     with pytest.raises(StoreError, match="sentences that are not in its texts"):
         write_snapshot(paths, broken)
     assert os.listdir(paths.snapshots("kitchen")) == []
@@ -181,7 +182,8 @@ def test_a_snapshot_without_demonstrations_is_whole(paths: Paths) -> None:
 def test_copies_and_fields_can_be_looked_up(paths: Paths) -> None:
     content = _content()
     fields: Fields = {"year": 2024, "team": "ops", "public": True}
-    documents = [dataclasses.replace(d, fields=fields) for d in content.documents]
+    plain = map(read_document, content.documents)
+    documents = [document_row(dataclasses.replace(one, fields=fields)) for one in plain]
     copy = (1, Place("c.md", 3, 9))
     content = dataclasses.replace(content, documents=documents, copies=[copy])
     snapshot = open_snapshot(paths.snapshot("kitchen", write_snapshot(paths, content)))
