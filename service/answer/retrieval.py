@@ -35,6 +35,7 @@ class Found:
     seconds: float = 0.0
     hits: tuple[Hit, ...] = ()
     settings: RetrievalSettings | None = None
+    embed_seconds: float = 0.0
 
     def explain(self) -> dict[str, Any]:
         """How each passage came by its place: `order` is the mode's own score."""
@@ -77,11 +78,12 @@ class Retrieval:
         asked, scorer = await asyncio.gather(
             self._embed(question, opened), self._rerankers.get(settings)
         )
+        embedded = time.perf_counter() - began
         found = await asyncio.to_thread(_search, opened, asked, settings, conditions, scorer)
         hits, solved = found
         took = time.perf_counter() - began
         passages = tuple(hit.passage for hit in hits)
-        return Found(passages, tuple(solved), asked.vector, took, tuple(hits), settings)
+        return Found(passages, tuple(solved), asked.vector, took, tuple(hits), settings, embedded)
 
     async def quote(self, question: str, opened: OpenRelease, found: Found) -> list[Quote]:
         """The best sentences of what was found, without any engine."""

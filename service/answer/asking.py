@@ -1,0 +1,74 @@
+"""What is looked up for the last question of a conversation: built from its turns, or rewritten.
+
+The rewriting is only ever searched with; the question that is answered stays the user's own.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from indexer.search.conversation import Turn, search_text, stands_alone
+from service.answer.opened import OpenRelease
+from service.answer.request import ChatRequest
+from service.engines.command import BASE_NAME
+from service.errors import ServiceError
+
+Ask = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+LONGEST_REWRITING = 96  # tokens
+LONGEST_TURN = 600  # characters of a turn that are shown for rewriting
+TURNS = 6
+ORDER = (
+    "Write the last question of this conversation once more, so that it can be understood without"
+    " the conversation. Write only the question.\n\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """The text to look up; `rewritten`: an engine wrote it, which took `seconds`."""
+
+    text: str
+    rewritten: bool = False
+    seconds: float = 0.0
+
+
+UNASKED = Sought("")
+
+
+async def sought_for(request: ChatRequest, opened: OpenRelease, ask: Ask | None) -> Sought:
+    """As the release's `history` and `rewrite` say; `ask` is None where no engine answers now."""
+    settings = opened.release.retrieval
+    turns = turns_of(request)
+    text = search_text(turns, settings.history)
+    wanted = settings.rewrite and len(turns) > 1 and settings.history != "none"
+    if not wanted or ask is None or (settings.history == "auto" and stands_alone(turns[-1][1])):
+        return Sought(text)
+    began = time.perf_counter()
+    said = await _rewritten(turns, ask)
+    return Sought(said or text, bool(said), time.perf_counter() - began)
+
+
+def turns_of(request: ChatRequest) -> list[Turn]:
+    """What was said up to the question; neither orders nor tools are looked up."""
+    return [
+        ("user" if message.role == "user" else "assistant", message.text())
+        for message in request.conversation()
+        if message.role in ("user", "assistant")
+    ]
+
+
+async def _rewritten(turns: list[Turn], ask: Ask) -> str:
+    """Empty where the engine has nothing to say: the search must not fail with it."""
+    shown = "\n".join(f"{role}: {text[:LONGEST_TURN]}" for role, text in turns[-TURNS:])
+    payload = {
+        "model": BASE_NAME,
+        "messages": [{"role": "user", "content": ORDER + shown}],
+        "max_tokens": LONGEST_REWRITING,
+        "temperature": 0.0,
+    }
+    try:
+        reply = await ask(payload)
+    except ServiceError:
+        return ""
+    return " ".join((reply["choices"][0]["message"].get("content") or "").split())
