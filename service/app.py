@@ -1,6 +1,7 @@
 """The ASGI application: routes, errors and the service's life."""
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from indexer.errors import DslmError
+from service.answer.mirror import Mirrors
 from service.answer.vectors import TextEmbeddings
 from service.api.auth import Gate
 from service.api.chat import chat_routes
@@ -24,6 +26,7 @@ from service.api.embeddings import embedding_routes
 from service.api.jobs import job_routes
 from service.api.ledger import Ledger
 from service.api.limits import Admission, limits_of
+from service.api.openapi import document
 from service.api.releases import release_routes
 from service.api.security import Origins, SafeHeaders
 from service.api.status import status_routes
@@ -45,7 +48,10 @@ def create_app(
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         async with service.running():
-            yield
+            try:
+                yield
+            finally:
+                await mirrors.close()
         if tracer is not None:
             await asyncio.to_thread(tracer.close)
 
@@ -58,7 +64,8 @@ def create_app(
         log_requests=settings.log_requests,
         log_texts=settings.log_texts,
     )
-    desk = Desk(service.gateway, admission, ledger)
+    mirrors = Mirrors(service.releases, service.gateway, admission.at_once, service.telemetry)
+    desk = Desk(service.gateway, admission, mirrors, ledger)
     app.include_router(chat_routes(desk))
     app.include_router(completion_routes(desk))
     app.include_router(embedding_routes(TextEmbeddings(service.releases, service.embedders)))
@@ -68,6 +75,7 @@ def create_app(
     app.include_router(job_routes(service.releases, service.jobs))
     app.include_router(status_routes(service))
     _guard(app, service.settings, drain or Drain())
+    app.openapi = functools.partial(document, app)  # type: ignore[method-assign]
     app.add_exception_handler(DslmError, _ours)
     app.add_exception_handler(HTTPException, _starlettes)
     app.add_exception_handler(RequestValidationError, _fastapis)

@@ -5,6 +5,8 @@ from fastapi.responses import Response
 
 from service.answer.request import ChatRequest
 from service.api.desk import Desk
+from service.api.openapi import ASKED, described
+from service.api.schemas import ChatChunk, ChatCompletion
 from service.api.wire import parse
 
 
@@ -12,7 +14,9 @@ def chat_routes(desk: Desk) -> APIRouter:
     """The chat endpoint."""
     router = APIRouter()
 
-    @router.post("/v1/chat/completions")
+    said = described(ChatCompletion, body=ChatRequest, events=ChatChunk, errors=ASKED)
+
+    @router.post("/v1/chat/completions", openapi_extra=said)
     async def create_chat_completion(request: Request) -> Response:
         return await desk.serve(request, await parse(request, ChatRequest))
 

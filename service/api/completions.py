@@ -5,6 +5,8 @@ from fastapi.responses import Response
 
 from service.answer.completion import CompletionRequest
 from service.api.desk import Desk
+from service.api.openapi import ASKED, described
+from service.api.schemas import TextChunk, TextCompletion
 from service.api.wire import parse
 
 
@@ -12,7 +14,9 @@ def completion_routes(desk: Desk) -> APIRouter:
     """The completions endpoint."""
     router = APIRouter()
 
-    @router.post("/v1/completions")
+    said = described(TextCompletion, body=CompletionRequest, events=TextChunk, errors=ASKED)
+
+    @router.post("/v1/completions", openapi_extra=said)
     async def create_completion(request: Request) -> Response:
         return await desk.serve(request, await parse(request, CompletionRequest))
 

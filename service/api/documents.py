@@ -9,8 +9,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from service.answer.releases import Releases
+from service.api.openapi import BYTES, FORM, described
 from service.api.pages import page
 from service.api.receiving import Form, Patience, check_length, receive
+from service.api.schemas import Deleted, DocumentCard, DocumentPage, DocumentText, Uploaded
 from service.api.wire import Json
 from service.documents import Documents, Listed, Snapshot, State
 from service.errors import InvalidRequest, Overloaded, Unavailable, UnknownName
@@ -29,7 +31,9 @@ def document_routes(
     router = APIRouter()
     desk = UploadDesk(documents, settings)
 
-    @router.post("/v1/domains/{domain}/documents")
+    upload_said = described(Uploaded, body=FORM, errors=(404, 409, 507))
+
+    @router.post("/v1/domains/{domain}/documents", openapi_extra=upload_said)
     async def upload(domain: str, request: Request) -> Response:
         releases.domain(domain)
         taken = await desk.take_form(domain, request)
@@ -37,12 +41,16 @@ def document_routes(
             raise InvalidRequest("The form holds no file", "Send one: curl -F file=@notes.md")
         return Json({"object": "list", "data": [_card(upload) for upload in taken]})
 
-    @router.put("/v1/domains/{domain}/documents/{path:path}")
+    put_said = described(DocumentCard, body=BYTES, errors=(404, 409, 412, 507))
+
+    @router.put("/v1/domains/{domain}/documents/{path:path}", openapi_extra=put_said)
     async def put(domain: str, path: str, request: Request) -> Response:
         releases.domain(domain)
         return Json(_card(await desk.take_one(domain, path, request)))
 
-    @router.get("/v1/domains/{domain}/documents")
+    list_said = described(DocumentPage, errors=(404,))
+
+    @router.get("/v1/domains/{domain}/documents", openapi_extra=list_said)
     async def list_documents(
         domain: str,
         after: str = "",
@@ -53,7 +61,9 @@ def document_routes(
             found = await asyncio.to_thread(documents.page, domain, live, after, limit + 1, state)
         return Json(page([one.describe() for one in found], limit))
 
-    @router.get("/v1/domains/{domain}/documents/{path:path}")
+    show_said = described(DocumentText, errors=(404,))
+
+    @router.get("/v1/domains/{domain}/documents/{path:path}", openapi_extra=show_said)
     async def show_document(domain: str, path: str) -> Response:
         async with releases.lease(domain) as opened:
             document = await asyncio.to_thread(opened.retriever.document, path)
@@ -62,7 +72,9 @@ def document_routes(
             raise UnknownName(f"The domain '{domain}' has no document '{path}'")
         return Json({"path": document.path, "title": document.title, "text": document.text})
 
-    @router.delete("/v1/domains/{domain}/documents/{path:path}")
+    delete_said = described(Deleted, errors=(404, 409))
+
+    @router.delete("/v1/domains/{domain}/documents/{path:path}", openapi_extra=delete_said)
     async def delete(domain: str, path: str) -> Response:
         async with _live(releases, domain) as live:
             await asyncio.to_thread(documents.delete, domain, path, live)

@@ -6,6 +6,8 @@ from fastapi.responses import Response
 from service.answer.vectors import EmbeddingRequest, TextEmbeddings
 from service.api.auth import caller_of
 from service.api.events import GONE, unless_gone
+from service.api.openapi import described
+from service.api.schemas import EmbeddingList
 from service.api.wire import Json, parse
 
 
@@ -13,7 +15,9 @@ def embedding_routes(embeddings: TextEmbeddings) -> APIRouter:
     """The embeddings endpoint."""
     router = APIRouter()
 
-    @router.post("/v1/embeddings")
+    said = described(EmbeddingList, body=EmbeddingRequest, errors=(404,))
+
+    @router.post("/v1/embeddings", openapi_extra=said)
     async def create_embedding(request: Request) -> Response:
         body = await parse(request, EmbeddingRequest)
         caller = caller_of(request)

@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict
 from service.answer.releases import Releases
 from service.api.auth import caller_of
 from service.api.events import GONE, EventStream, unless_gone
+from service.api.openapi import EVENTS, described
 from service.api.pages import page
+from service.api.schemas import IndexPlan, JobCard, JobPage
 from service.api.wire import Json, parse
 from service.errors import UnknownName
 from service.job import Job, Status
@@ -35,7 +37,11 @@ def job_routes(releases: Releases, jobs: Jobs) -> APIRouter:
     """What is indexed now, was lately, or would be."""
     router = APIRouter()
 
-    @router.post("/v1/domains/{domain}/index")
+    index_said = described(
+        IndexPlan, also={202: JobCard}, body=IndexRequest, body_required=False, errors=(404, 409)
+    )
+
+    @router.post("/v1/domains/{domain}/index", openapi_extra=index_said)
     async def index(domain: str, request: Request) -> Response:
         releases.domain(domain)
         wanted = await parse(request, IndexRequest) if _has_body(request) else IndexRequest()
@@ -44,7 +50,7 @@ def job_routes(releases: Releases, jobs: Jobs) -> APIRouter:
         plan = await unless_gone(request, jobs.plan(domain))
         return Response(status_code=GONE) if plan is None else Json({"object": "plan", **plan})
 
-    @router.get("/v1/jobs")
+    @router.get("/v1/jobs", openapi_extra=described(JobPage, errors=(404,)))
     async def list_jobs(
         request: Request,
         domain: str | None = None,
@@ -64,16 +70,16 @@ def job_routes(releases: Releases, jobs: Jobs) -> APIRouter:
         ]
         return Json(page([job.describe(short=True) for job in found], limit))
 
-    @router.get("/v1/jobs/{job}")
+    @router.get("/v1/jobs/{job}", openapi_extra=described(JobCard, errors=(404,)))
     async def show_job(job: str, request: Request) -> Response:
         return Json(_of_caller(jobs, job, request).describe())
 
-    @router.post("/v1/jobs/{job}/cancel")
+    @router.post("/v1/jobs/{job}/cancel", openapi_extra=described(JobCard, errors=(404, 409)))
     async def cancel_job(job: str, request: Request) -> Response:
         _of_caller(jobs, job, request)
         return Json((await jobs.cancel(job)).describe())
 
-    @router.get("/v1/jobs/{job}/events")
+    @router.get("/v1/jobs/{job}/events", openapi_extra=described(EVENTS, errors=(404,)))
     async def follow_job(job: str, request: Request) -> Response:
         _of_caller(jobs, job, request)
         seen = jobs.watch(job, HEARTBEAT_SECONDS)

@@ -7,6 +7,7 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service.api.auth import caller_of
+from service.api.observed import observe
 from service.api.openapi import described
 from service.api.schemas import Health, ModelList, Readiness, ServedModel
 from service.api.wire import Json
@@ -53,6 +54,7 @@ def status_routes(service: Service) -> APIRouter:
 
     @router.get("/metrics", openapi_extra=described("text/plain"))
     async def metrics() -> Response:
+        observe(service)
         content = generate_latest(service.telemetry.registry)
         return Response(content, media_type=CONTENT_TYPE_LATEST)
 
