@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from service.answer import local
+from service.answer.affinity import affinity
 from service.answer.checks import check_greedy, refuse_what_the_base_cannot
 from service.answer.completion import CompletionRequest
 from service.answer.conclusion import Conclusion
@@ -39,7 +40,7 @@ class Gateway:
         if name in self._planners:
             return None
         self._releases.domain(name)
-        live = self._releases.live().get(name)
+        live = self._releases.answering(name, lambda: affinity(request))
         if not request.dslm.adapter or live is None:
             return None
         if at:
@@ -54,7 +55,7 @@ class Gateway:
             bare.refuse_what_its_engines_cannot(request)
             bare.pool.require_ready()
             return self._bare(request, bare.pool)
-        opened = await self._releases.acquire(request.model)
+        opened = await self._releases.acquire(request.model, lambda: affinity(request))
         try:
             planner = self._planners[opened.pool.name]
             planner.refuse_what_its_engines_cannot(request)

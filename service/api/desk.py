@@ -1,7 +1,8 @@
 """Takes a request through admission and the gateway, and has it recorded how it went."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from time import perf_counter
+from typing import Any, Protocol
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -9,6 +10,7 @@ from fastapi.responses import Response
 from indexer.errors import DslmError
 from service.answer.completion import CompletionRequest
 from service.answer.gateway import Gateway
+from service.answer.mirror import Mirrors
 from service.answer.plan import Plan
 from service.answer.request import ChatRequest
 from service.api.auth import caller_of
@@ -22,12 +24,21 @@ from service.phases import phase
 Question = ChatRequest | CompletionRequest
 
 
+class Close(Protocol):
+    """Runs once, at the end; `reply`: the answer, where it was not streamed."""
+
+    def __call__(self, status: int, reply: dict[str, Any] | None = None) -> None: ...
+
+
 class Desk:
     """The path of everything that an engine may answer: chats and legacy completions."""
 
-    def __init__(self, gateway: Gateway, admission: Admission, ledger: Ledger) -> None:
+    def __init__(
+        self, gateway: Gateway, admission: Admission, mirrors: Mirrors, ledger: Ledger
+    ) -> None:
         self._gateway = gateway
         self._admission = admission
+        self._mirrors = mirrors
         self._ledger = ledger
 
     async def serve(self, request: Request, body: Question) -> Response:
@@ -50,10 +61,12 @@ class Desk:
         if plan.opened:
             entry.lease(plan.domain)
 
-        def close(status: int) -> None:
+        def close(status: int, reply: dict[str, Any] | None = None) -> None:
             self._gateway.finish(plan)
             leave(plan.spent())
             entry.end(plan, status)
+            if status == 200:
+                self._mirrors.offer(plan, reply, perf_counter() - entry.clock.began)
 
         async def again() -> Plan:
             nonlocal plan
@@ -110,7 +123,7 @@ class Desk:
         plan: Plan,
         again: Callable[[], Awaitable[Plan]],
         entry: Entry,
-        close: Callable[[int], None],
+        close: Close,
     ) -> Response:
         """`close` runs exactly once, with the status that the client saw (499: it had left)."""
         try:
@@ -123,7 +136,7 @@ class Desk:
             return Response(status_code=GONE)
         if callable(reply):
             return EventStream(reply, close, entry.clock)
-        close(200)
+        close(200, reply)
         return Json(reply)
 
     def _refused(self, entry: Entry, body: Question, status: int) -> None:

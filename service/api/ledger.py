@@ -96,6 +96,9 @@ class Entry:
         if self._leased is not None:
             self._leased.leases.dec()
         one = Answered(plan.domain, plan.mode, status, self.clock, perf_counter(), plan.spent())
+        if plan.role:
+            took = one.ended - self.clock.began
+            self._ledger.telemetry.releases.count(plan.domain, plan.role, status, took)
         self._close(one, _about(plan))
 
     def refuse(self, domain: str, status: int) -> None:
