@@ -14,7 +14,6 @@ from starlette.middleware.cors import CORSMiddleware
 
 from indexer.errors import DslmError
 from service.answer.mirror import Mirrors
-from service.answer.mirror import Mirrors
 from service.answer.vectors import TextEmbeddings
 from service.api.auth import Gate
 from service.api.chat import chat_routes
