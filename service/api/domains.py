@@ -10,7 +10,9 @@ from service.answer.body import Body
 from service.answer.changing import ReleaseChanges
 from service.answer.releases import Releases
 from service.api.auth import caller_of, cause_of, visible
+from service.api.openapi import described
 from service.api.releases import describe
+from service.api.schemas import DomainCard, DomainList, ReleaseCard
 from service.api.wire import Json, parse
 
 
@@ -25,17 +27,19 @@ def domain_routes(releases: Releases) -> APIRouter:
     router = APIRouter()
     changes = ReleaseChanges(releases)
 
-    @router.get("/v1/domains")
+    @router.get("/v1/domains", openapi_extra=described(DomainList))
     async def list_domains(request: Request) -> Response:
         names = visible(caller_of(request), releases.domains)
         cards = [await _card(releases, name) for name in names]
         return Json({"object": "list", "data": cards})
 
-    @router.get("/v1/domains/{domain}")
+    @router.get("/v1/domains/{domain}", openapi_extra=described(DomainCard, errors=(404,)))
     async def show_domain(domain: str) -> Response:
         return Json(await _card(releases, domain))
 
-    @router.put("/v1/domains/{domain}/adapter")
+    said = described(ReleaseCard, body=AdapterChange, errors=(404, 409))
+
+    @router.put("/v1/domains/{domain}/adapter", openapi_extra=said)
     async def set_adapter(domain: str, request: Request) -> Response:
         change = await parse(request, AdapterChange)
         made = await changes.set_adapter(domain, change.adapter, cause_of(request))

@@ -14,8 +14,14 @@ from service.answer.beside import Part
 from service.answer.changing import CanaryWish, MirrorWish, NewRelease, Reason, ReleaseChanges
 from service.answer.releases import Releases
 from service.api.auth import cause_of, require_admin
+from service.api.openapi import described
+from service.api.schemas import Audit, Difference, ReleaseCard, ReleaseList, TrafficCard
 from service.api.wire import Json, parse
 from service.errors import UnknownName
+
+RELEASE = described(ReleaseCard, errors=(404,))
+CHANGED = described(ReleaseCard, body=Reason, body_required=False, errors=(404, 409))
+TRAFFIC = described(TrafficCard, errors=(404, 409))
 
 
 def release_routes(releases: Releases) -> APIRouter:
@@ -28,18 +34,23 @@ def release_routes(releases: Releases) -> APIRouter:
 
 
 def _reading(router: APIRouter, releases: Releases) -> None:
-    @router.get("/v1/domains/{domain}/releases")
+    @router.get(
+        "/v1/domains/{domain}/releases", openapi_extra=described(ReleaseList, errors=(404,))
+    )
     async def list_releases(domain: str) -> Response:
         releases.domain(domain)
         found = await asyncio.to_thread(releases.store.list, domain)
         return Json({"object": "list", "data": [describe(release) for release in found]})
 
-    @router.get("/v1/domains/{domain}/releases/{number}")
+    @router.get("/v1/domains/{domain}/releases/{number}", openapi_extra=RELEASE)
     async def show_release(domain: str, number: int) -> Response:
         releases.domain(domain)
         return Json(describe(await asyncio.to_thread(releases.store.get, domain, number)))
 
-    @router.get("/v1/domains/{domain}/releases/{number}/diff")
+    @router.get(
+        "/v1/domains/{domain}/releases/{number}/diff",
+        openapi_extra=described(Difference, errors=(404,)),
+    )
     async def compare(domain: str, number: int, against: int | None = None) -> Response:
         """From `against`, the live release where it is not given, to this one."""
         releases.domain(domain)
@@ -49,12 +60,12 @@ def _reading(router: APIRouter, releases: Releases) -> None:
         about = {"object": "release.diff", "from": old.number, "to": new.number}
         return Json({**about, "changes": changes})
 
-    @router.get("/v1/domains/{domain}/traffic")
+    @router.get("/v1/domains/{domain}/traffic", openapi_extra=TRAFFIC)
     async def show_traffic(domain: str) -> Response:
         releases.domain(domain)
         return Json(await _traffic(releases, domain))
 
-    @router.get("/v1/domains/{domain}/audit")
+    @router.get("/v1/domains/{domain}/audit", openapi_extra=described(Audit, errors=(404,)))
     async def show_audit(
         domain: str, request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 100
     ) -> Response:
@@ -68,18 +79,20 @@ def _reading(router: APIRouter, releases: Releases) -> None:
 
 
 def _changing(router: APIRouter, changes: ReleaseChanges) -> None:
-    @router.post("/v1/domains/{domain}/releases")
+    created = described(ReleaseCard, status=201, body=NewRelease, errors=(404, 409))
+
+    @router.post("/v1/domains/{domain}/releases", openapi_extra=created)
     async def create(domain: str, request: Request) -> Response:
         wanted = await parse(request, NewRelease)
         made = await changes.create(domain, wanted, cause_of(request, wanted.why or wanted.note))
         return Json(describe(made), 201)
 
-    @router.post("/v1/domains/{domain}/releases/{number}/activate")
+    @router.post("/v1/domains/{domain}/releases/{number}/activate", openapi_extra=CHANGED)
     async def activate(domain: str, number: int, request: Request) -> Response:
         cause = cause_of(request, (await _reason(request)).why)
         return Json(describe(await changes.activate(domain, number, cause)))
 
-    @router.post("/v1/domains/{domain}/rollback")
+    @router.post("/v1/domains/{domain}/rollback", openapi_extra=CHANGED)
     async def roll_back(domain: str, request: Request) -> Response:
         cause = cause_of(request, (await _reason(request)).why)
         return Json(describe(await changes.rollback(domain, cause)))
@@ -92,31 +105,34 @@ def _trying(router: APIRouter, changes: ReleaseChanges, releases: Releases) -> N
         if (await asyncio.to_thread(releases.store.get, domain, number)).adapter:
             releases.opening.require_ready(domain)
 
-    @router.put("/v1/domains/{domain}/canary")
+    canary = described(TrafficCard, body=CanaryWish, errors=(404, 409))
+    mirror = described(TrafficCard, body=MirrorWish, errors=(404, 409))
+
+    @router.put("/v1/domains/{domain}/canary", openapi_extra=canary)
     async def set_canary(domain: str, request: Request) -> Response:
         wanted = await parse(request, CanaryWish)
         await check(domain, wanted.release)
         await changes.set_canary(domain, wanted, cause_of(request, wanted.why))
         return Json(await _traffic(releases, domain))
 
-    @router.post("/v1/domains/{domain}/canary/promote")
+    @router.post("/v1/domains/{domain}/canary/promote", openapi_extra=CHANGED)
     async def promote(domain: str, request: Request) -> Response:
         cause = cause_of(request, (await _reason(request)).why)
         return Json(describe(await changes.promote(domain, cause)))
 
-    @router.put("/v1/domains/{domain}/mirror")
+    @router.put("/v1/domains/{domain}/mirror", openapi_extra=mirror)
     async def set_mirror(domain: str, request: Request) -> Response:
         wanted = await parse(request, MirrorWish)
         await check(domain, wanted.release)
         await changes.set_mirror(domain, wanted, cause_of(request, wanted.why))
         return Json(await _traffic(releases, domain))
 
-    @router.delete("/v1/domains/{domain}/canary")
+    @router.delete("/v1/domains/{domain}/canary", openapi_extra=TRAFFIC)
     async def drop_canary(domain: str, request: Request, why: str = "") -> Response:
         await changes.end(domain, "canary", cause_of(request, why))
         return Json(await _traffic(releases, domain))
 
-    @router.delete("/v1/domains/{domain}/mirror")
+    @router.delete("/v1/domains/{domain}/mirror", openapi_extra=TRAFFIC)
     async def end_mirror(domain: str, request: Request, why: str = "") -> Response:
         await changes.end(domain, "mirror", cause_of(request, why))
         return Json(await _traffic(releases, domain))

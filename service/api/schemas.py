@@ -193,6 +193,31 @@ class ReleaseList(Said):
     data: list[ReleaseCard]
 
 
+class Difference(Said):
+    """What one release has otherwise than another."""
+
+    object: Literal["release.diff"]
+    changes: dict[str, dict[str, Any]]
+
+
+class Audit(Said):
+    """Who changed what, newest last."""
+
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+    has_more: bool
+
+
+class TrafficCard(Said):
+    """Who gets which release."""
+
+    object: Literal["traffic"]
+    domain: str
+    live: int | None
+    canary: dict[str, Any] | None
+    mirror: dict[str, Any] | None
+
+
 class DomainCard(Said):
     id: str
     object: Literal["domain"]
