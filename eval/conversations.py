@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eval.lookup import Lookup
+from adapters.lookup import Lookup
 from eval.questions import Question as Asked
 from eval.questions import read_rows
 from eval.report import Grid

@@ -6,8 +6,8 @@ from typing import Any
 
 import typer
 
+from adapters.lookup import Lookup, open_lookup
 from adapters.release import Release
-from eval.lookup import Lookup, open_lookup
 from indexer.errors import BadInput
 from indexer.search.filters import parse_filter
 from indexer.search.ranking import Question

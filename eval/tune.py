@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import typer
 from rich.console import Console
 
+from adapters.lookup import Lookup, open_lookup
 from adapters.release import Release
-from eval.lookup import Lookup, open_lookup
 from eval.progress import say
 from eval.report import Grid, show
 from eval.stats import Share, mean_interval

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eval.lookup import Lookup
+from adapters.lookup import Lookup
 from eval.stats import Share
 from indexer.records import Demonstration, Vectors
 

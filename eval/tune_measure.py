@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
-from eval.lookup import Lookup
+from adapters.lookup import Lookup
 from eval.retrieval_metrics import reciprocal_rank
 from eval.tune_cases import Case
 from indexer.domain import RetrievalSettings

@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import pytest
 
+from adapters.lookup import Lookup
 from adapters.pins import EmbedderPin
 from adapters.release import Release
 from eval import finding
 from eval.finding import read_filter, show_found
-from eval.lookup import Lookup
 from indexer.domain import EmbedderSettings, RetrievalSettings
 from indexer.errors import BadInput
 from indexer.records import Demonstration, Place

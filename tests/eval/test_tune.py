@@ -9,9 +9,9 @@ from typing import Any, cast
 
 import pytest
 
+from adapters.lookup import Lookup
 from adapters.pins import EmbedderPin
 from adapters.release import Release
-from eval.lookup import Lookup
 from eval.tune import _show, examine
 from eval.tune_measure import Measured, modes, refinements
 from eval.tune_propose import calibrate, changes, choose, compare, too_few
