@@ -20,6 +20,7 @@ from eval.tune_labels import LabelVote, vote
 from eval.tune_measure import Measured, measure_all
 from eval.tune_propose import (
     FEWEST_UNANSWERABLE,
+    Best,
     Calibration,
     Comparison,
     Threshold,
@@ -104,31 +105,32 @@ def _calibrate(
     lookup: Lookup, cases: Cases, settings: RetrievalSettings
 ) -> tuple[Calibration | None, str]:
     """Where to refuse, and what to say about it."""
-    kinds = (cases.measured + cases.others, cases.unanswerable)
-    if len(kinds[0]) < FEWEST_UNANSWERABLE or len(kinds[1]) < FEWEST_UNANSWERABLE:
-        few = f"{len(kinds[0])} answerable and {len(kinds[1])} unanswerable questions"
+    kinds = (cases.measured + cases.others, cases.unanswerable, cases.strays)
+    answerable, refusable = len(kinds[0]), len(kinds[1]) + len(kinds[2])
+    if min(answerable, refusable) < FEWEST_UNANSWERABLE:
+        few = f"{answerable} answerable and {refusable} unanswerable questions"
         return None, f"keep min_passage_score: {few} are too few, {FEWEST_UNANSWERABLE} of each"
-    kept, refused = (
-        _best_cosines(lookup, [case.text for case in kind], settings) for kind in kinds
-    )
-    found = calibrate(kept, refused, settings.min_passage_score)
+    scores = [_best_cosines(lookup, [case.text for case in kind], settings) for kind in kinds]
+    found = calibrate(Best(*map(tuple, scores)), settings.min_passage_score)
     if found.better:
         return found, f"better than the present min_passage_score: (p = {found.p:.3f})"
     return found, f"keep min_passage_score: no other is significantly better (p = {found.p:.2f})"
 
 
 def _best_cosines(lookup: Lookup, texts: Sequence[str], settings: RetrievalSettings) -> list[float]:
-    """For each question what decides whether anything counts as found."""
-    everything = settings.model_copy(update={"min_passage_score": -1.0})
+    """For each question what decides whether anything counts as found.
+
+    It is a cosine in every mode, of any candidate: what fusion or a cross-encoder makes of the
+    order has no scale that two questions share.
+    """
+    depth = settings.passages
+    if settings.mode == "hybrid" or settings.rerank or settings.diversity:
+        depth = max(depth, settings.candidates)
+    plain = {"rerank": None, "diversity": 0.0, "neighbours": 0, "passages": depth}
+    everything = settings.model_copy(update={**plain, "min_passage_score": -1.0})
     return [
-        max(
-            (
-                hit.passage.score
-                for hit in lookup.retriever.search(question, everything, scorer=lookup.scorer)
-            ),
-            default=-1.0,
-        )
-        for question in lookup.ask(texts)
+        max((hit.passage.score for hit in lookup.retriever.search(one, everything)), default=-1.0)
+        for one in (lookup.ask(texts) if texts else ())
     ]
 
 
@@ -139,7 +141,8 @@ def _show(tuning: Tuning) -> None:
     typer.echo(
         f"{release.domain} release {release.number}, snapshot {release.snapshot}: "
         f"{len(cases.measured)} questions with a known answer in the documents, "
-        f"{len(cases.others)} whose place is not known, {len(cases.unanswerable)} unanswerable"
+        f"{len(cases.others)} whose place is not known, {len(cases.unanswerable)} unanswerable, "
+        f"{len(cases.strays)} of other domains"
     )
     if tuning.measured:
         show(console, _passage_grid(tuning))
@@ -189,11 +192,24 @@ def _label_grid(votes: Sequence[LabelVote]) -> Grid:
 
 
 def _threshold_grid(found: Calibration) -> Grid:
-    head = ("min_passage_score", "value", "answerable refused", "unanswerable refused")
-    rows = [("present", *_shares(found.present)), ("best", *_shares(found.best))]
+    head = (
+        "min_passage_score",
+        "value",
+        "answerable, refused",
+        "own unanswerable, answered",
+        "of other domains, answered",
+    )
+    named = {found.best.value: "best", found.present.value: "present"}
+    every = {one.value: one for one in (*found.others, found.best, found.present)}
+    rows = [
+        (named.get(value, ""), f"{value:.2f}", *_shares(every[value])) for value in sorted(every)
+    ]
     return Grid("Where to refuse: the least cosine of the best passage", head, tuple(rows))
 
 
 def _shares(one: Threshold) -> tuple[str, ...]:
-    shares = (Share(*one.refused_answerable), Share(*one.refused_unanswerable))
-    return (f"{one.value:.2f}", *(str(share) for share in shares))
+    kept = [
+        Share(total - refused, total)
+        for refused, total in (one.refused_unanswerable, one.refused_strays)
+    ]
+    return tuple(map(str, (Share(*one.refused_answerable), *kept)))

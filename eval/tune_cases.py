@@ -40,11 +40,15 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Cases:
-    """`measured` have quotes; `others` are answered somehow, but nobody can say where."""
+    """`measured` have quotes; `others` are answered somehow, but nobody can say where.
+
+    `unanswerable` are the domain's own, `strays` questions that other domains answer.
+    """
 
     measured: tuple[Case, ...]
     unanswerable: tuple[Case, ...]
     others: tuple[Case, ...]
+    strays: tuple[Case, ...] = ()
 
 
 def gather(domain: Domain, retriever: "Retriever") -> Cases:
@@ -59,12 +63,22 @@ def gather(domain: Domain, retriever: "Retriever") -> Cases:
         tuple(case for case in asked.values() if case.quotes),
         tuple(case for case in asked.values() if not case.answerable),
         tuple(case for case in asked.values() if case.answerable and not case.quotes),
+        tuple(_strays(domain.folder)),
     )
 
 
 def collapse(text: str) -> str:
     """White space as one space."""
     return " ".join(text.split())
+
+
+def _strays(folder: Path) -> Iterator[Case]:
+    """What the domains beside this one are asked and answer."""
+    for file in sorted(folder.parent.glob(f"*/{FILE_NAME}")):
+        if file.parent != folder:
+            for question in read_questions(file):
+                if question.sentence is not None:
+                    yield Case(question.question, frozenset(), answerable=False)
 
 
 def _held_out(file: Path) -> Iterator[Case]:

@@ -12,9 +12,9 @@ import pytest
 from adapters.lookup import Lookup
 from adapters.pins import EmbedderPin
 from adapters.release import Release
-from eval.tune import _show, examine
+from eval.tune import _best_cosines, _show, examine
 from eval.tune_measure import Measured, modes, refinements
-from eval.tune_propose import calibrate, changes, choose, compare, too_few
+from eval.tune_propose import Best, calibrate, changes, choose, compare, too_few
 from eval.tune_write import toml_lines, write_settings
 from indexer.domain import Domain, EmbedderSettings, RetrievalSettings, load_domain
 from indexer.errors import BadInput
@@ -77,7 +77,7 @@ def test_modes_and_refinements_change_one_thing_and_never_nothing() -> None:
 def test_a_threshold_that_tells_both_kinds_apart_is_proposed() -> None:
     kept = [0.6 + n / 1000 for n in range(40)]
     refused = [0.3 + n / 1000 for n in range(30)]
-    found = calibrate(kept, refused, 0.2)
+    found = calibrate(Best(tuple(kept), tuple(refused)), 0.2)
     assert found.better
     assert 0.33 <= found.best.value <= 0.6
     assert found.best.refused_answerable == (0, 40)
@@ -88,9 +88,27 @@ def test_a_threshold_that_tells_both_kinds_apart_is_proposed() -> None:
 def test_a_threshold_is_kept_where_no_other_tells_more() -> None:
     kept = [0.5 + n / 1000 for n in range(20)]
     refused = [0.5 + n / 1000 for n in range(20)]
-    assert not calibrate(kept, refused, 0.25).better
-    apart = calibrate([0.6] * 20, [0.1] * 20, 0.3)
+    assert not calibrate(Best(tuple(kept), tuple(refused)), 0.25).better
+    apart = calibrate(Best((0.6,) * 20, (0.1,) * 20), 0.3)
     assert not apart.better
+
+
+def test_no_threshold_is_proposed_that_refuses_more_than_one_in_twenty() -> None:
+    kept = tuple(0.4 + n / 100 for n in range(40))
+    found = calibrate(Best(kept, (0.7,) * 30), 0.1)
+    lost, total = found.best.refused_answerable
+    assert lost / total <= 0.05
+
+
+def test_few_questions_of_ones_own_weigh_as_much_as_many_of_other_domains() -> None:
+    kept, near, far = (0.6,) * 40, (0.5,) * 10, tuple(0.1 + n / 1000 for n in range(200))
+    found = calibrate(Best(kept, near, far), 0.2)
+    assert found.better
+    assert found.best.refused_unanswerable == (10, 10)
+    assert found.best.refused_strays == (200, 200)
+    assert found.present.refused_strays == (100, 200)
+    values = [one.value for one in found.others]
+    assert values == sorted(set(values) - {found.best.value, found.present.value})
 
 
 TOML = """# What answers.
@@ -224,8 +242,36 @@ def test_a_domain_is_measured_on_its_examples_and_told_what_is_better(
     printed = capsys.readouterr().out
     assert "present: dense" in printed
     assert "better than the present ranking" in printed
-    assert "answerable refused" in printed
+    assert "answerable, refused" in printed
+    assert "0 of other domains" in printed
     assert "each left out in turn" in printed
+
+
+def test_the_questions_of_the_domains_beside_are_unanswerable_here(tmp_path: Path) -> None:
+    rows = [
+        f'{{"id": "b{n}", "question": "Who rings bell {n}?", "document": "d", "sentence": "s"}}\n'
+        for n in range(12)
+    ]
+    unanswered = '{"id": "x", "question": "Odd?", "document": null, "sentence": null}\n'
+    _domain(tmp_path / "belfry", "".join(rows) + unanswered)
+    with _open(tmp_path / "snapshot", SOLVED) as lookup:
+        tuning = examine(_domain(tmp_path / "kitchen"), lookup)
+    assert len(tuning.cases.strays) == 12
+    assert tuning.calibration is not None
+    assert tuning.calibration.present.refused_strays[1] == 12
+
+
+def test_a_threshold_is_a_cosine_of_any_candidate_in_every_mode(tmp_path: Path) -> None:
+    """So it is on the scale that the service refuses by, whatever the order of the mode."""
+    with _open(tmp_path / "snapshot", SOLVED) as lookup:
+        texts = [f"Where is {name} kept?" for name in NAMES[:5]]
+        for mode in ("dense", "lexical", "hybrid"):
+            settings = lookup.release.retrieval.model_copy(update={"mode": mode})
+            for text, best in zip(texts, _best_cosines(lookup, texts, settings), strict=True):
+                (asked,) = lookup.ask([text])
+                for least, found in ((best - 1e-5, True), (best + 1e-5, False)):
+                    at = settings.model_copy(update={"min_passage_score": least})
+                    assert bool(lookup.retriever.search(asked, at)) == found
 
 
 def test_a_domain_with_few_questions_keeps_its_settings(tmp_path: Path) -> None:
