@@ -18,7 +18,7 @@ from rich.console import Console
 from eval import heldout as heldout_task
 from eval import labels as labels_task
 from eval import retrieval as retrieval_task
-from eval.answer_commands import conversations
+from eval.answer_commands import conversations, injection
 from eval.client import Client
 from eval.heldout import Outcome
 from eval.jobs import jobs as jobs_drill
@@ -50,6 +50,7 @@ app = typer.Typer(
 )
 
 app.command()(conversations)
+app.command()(injection)
 app.command()(jobs_drill)
 app.command()(loaders_measure)
 

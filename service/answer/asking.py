@@ -11,7 +11,6 @@ from typing import Any
 from indexer.search.conversation import Turn, search_text, stands_alone
 from service.answer.opened import OpenRelease
 from service.answer.request import ChatRequest
-from service.engines.command import BASE_NAME
 from service.errors import ServiceError
 
 Ask = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -62,7 +61,6 @@ async def _rewritten(turns: list[Turn], ask: Ask) -> str:
     """Empty where the engine has nothing to say: the search must not fail with it."""
     shown = "\n".join(f"{role}: {text[:LONGEST_TURN]}" for role, text in turns[-TURNS:])
     payload = {
-        "model": BASE_NAME,
         "messages": [{"role": "user", "content": ORDER + shown}],
         "max_tokens": LONGEST_REWRITING,
         "temperature": 0.0,
