@@ -18,17 +18,25 @@ State = tuple[bytes, bytes]
 class Follower:
     """Calls `refresh` with a domain whose files have changed, again until it succeeds.
 
+    `serves` names the release that answers now: LIVE may have come back to what was seen before
+    while the service itself made another one answer.
+
     The files are read, not only looked at: they are tiny, and a time stamp can stay the same over
     a change. One domain's refresh keeps none of the others waiting.
     """
 
     def __init__(
-        self, paths: Paths, names: Collection[str], refresh: Callable[[str], Awaitable[None]]
+        self,
+        paths: Paths,
+        names: Collection[str],
+        refresh: Callable[[str], Awaitable[None]],
+        serves: Callable[[str], int | None],
     ) -> None:
         self._files = {
             name: (paths.live(name), paths.live(name).with_name(FILE_NAME)) for name in names
         }
         self._refresh = refresh
+        self._serves = serves
         self._seen: dict[str, State] = {}
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._told: dict[str, str] = {}
@@ -38,7 +46,7 @@ class Follower:
         try:
             while True:
                 for name, state in (await asyncio.to_thread(self._look)).items():
-                    if name not in self._under_way and state != self._seen.get(name):
+                    if name not in self._under_way and self._is_news(name, state):
                         task = asyncio.create_task(self._follow(name, state))
                         self._under_way[name] = task
                 await asyncio.sleep(LOOK_SECONDS)
@@ -60,6 +68,13 @@ class Follower:
             await asyncio.sleep(RETRY_SECONDS)
         finally:
             del self._under_way[name]
+
+    def _is_news(self, name: str, state: State) -> bool:
+        live = state[0].strip()
+        return state != self._seen.get(name) or bool(live and live != self._served(name))
+
+    def _served(self, name: str) -> bytes:
+        return str(self._serves(name)).encode()
 
     def _look(self) -> dict[str, State]:
         return {name: (_read(live), _read(rest)) for name, (live, rest) in self._files.items()}

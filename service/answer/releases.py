@@ -100,7 +100,7 @@ class Releases:
 
     async def follow(self) -> None:
         """Follow LIVE and TRAFFIC, which other processes may change, until cancelled."""
-        await Follower(self.store.paths, self.domains, self.refresh).run()
+        await Follower(self.store.paths, self.domains, self.refresh, self._serves).run()
 
     async def refresh(self, name: str) -> None:
         """Open what LIVE and TRAFFIC name, if that is not what answers."""
@@ -166,6 +166,9 @@ class Releases:
             await self.beside.match(name)
         except DslmError as error:
             log.warning("beside the live release of %s: %s", name, error)
+
+    def _serves(self, name: str) -> int | None:
+        return self._live[name].release.number if name in self._live else None
 
     def _replace(self, name: str, opened: OpenRelease) -> None:
         old = self._live.get(name)
