@@ -152,7 +152,7 @@ def _read_file(file: Path) -> dict[str, EngineEntry]:
 
 def _entry(file: Path, number: int, table: Any) -> EngineEntry:
     try:
-        return EngineEntry.model_validate(table)
+        entry = EngineEntry.model_validate(table)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = f"[[engine]] {number}"
@@ -163,6 +163,12 @@ def _entry(file: Path, number: int, table: Any) -> EngineEntry:
         remedy = f"Known: {known}" if first["type"] == "extra_forbidden" else "Correct it"
         told = f"`{key}`: {_reason(first)}" if key else _reason(first)
         raise BadInput(f"{file}: {where}: {told}", remedy) from error
+    beside = file.parent / (entry.base or "")  # a folder is looked for beside the file first
+    return entry.model_copy(update={"base": str(beside)}) if _is_base(entry, beside) else entry
+
+
+def _is_base(entry: EngineEntry, folder: Path) -> bool:
+    return entry.base is not None and (folder / "config.json").is_file()
 
 
 def _reason(error: Any) -> str:

@@ -330,9 +330,9 @@ def test_an_engine_that_came_back_empty_is_given_its_adapters_before_any_request
         first.adapters.clear()
         first.asked.clear()
         first.ill = False
-        while not first.asked:
+        while not (chats := [one for one in first.asked if "messages" in one]):
             assert product.chat().status_code == 200
-        assert first.asked[0]["model"] in first.adapters
+        assert chats[0]["model"] in first.adapters
         assert sum(unit.ready for unit in units) == 2
 
 
