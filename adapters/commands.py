@@ -16,7 +16,7 @@ from adapters.merging.commands import merge_adapters
 
 if TYPE_CHECKING:
     from adapters.registry import AdapterRegistry
-    from adapters.train import Progress
+    from adapters.training.train import Progress
 
 
 class Format(StrEnum):
@@ -99,7 +99,7 @@ def train(
 ) -> None:
     """Train a LoRA adapter in the domain's prompt format, and store it."""
     from adapters.base import BaseProfile
-    from adapters.train import TrainSettings, train_adapter
+    from adapters.training.train import TrainSettings, train_adapter
 
     place = workplace(context)
     answer, base = place.domain(domain).answer, BaseProfile.read(place.base)

@@ -50,6 +50,7 @@ class TrainingRecord(Pinned):
     batch: int
     learning_rate: float
     seed: int
+    method: str = "lora"
     first_loss: float
     last_loss: float
 

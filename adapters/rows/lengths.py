@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from adapters.base import BaseProfile
-from adapters.dataset import Rendering, Row, passage, render
 from adapters.rows.example import Example
+from adapters.training.rendering import Rendering, Row, passage, render
 from indexer.domain import AnswerSettings
 
 

@@ -8,8 +8,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from adapters.dataset import Rendering, read_chat, render
 from adapters.prompt import parse_citations
+from adapters.training.rendering import Rendering, read_rows, render
 
 Answers = list[tuple[str, str]]
 _NEW_TOKENS = 96
@@ -30,7 +30,7 @@ class Bench:
     def answer(self, rows: Path, adapter: str | None) -> Answers:
         """Answer each row; pairs of what was said and what should have been."""
         rendering = Rendering("sentences", "", "", frozenset({self._tokenizer.eos_token_id}))
-        read = read_chat(rows)
+        read = read_rows(rows)
         asked = [render(row, rendering, self._tokenizer) for row in read]
         prompts = [list(one.tokens[: one.answer_start]) for one in asked]
         if adapter:

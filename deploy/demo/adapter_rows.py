@@ -171,7 +171,7 @@ def row(
     demonstrations: Sequence[Demonstration],
     passages: list[list[str]],
 ) -> Row:
-    """One row as `adapters.dataset` reads it."""
+    """One row as `adapters.training.rendering` reads it."""
     turns = [
         turn
         for shot in demonstrations

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from adapters.train import Progress, TrainSettings, train_adapter
+from adapters.training.train import Progress, TrainSettings, train_adapter
 from deploy.demo import adapter_measure as measure
 from deploy.demo.adapter_rows import (
     COLOURS,

@@ -7,8 +7,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from adapters.base import BaseProfile
-from adapters.dataset import Rendering, Row, TokenRow, render
 from adapters.registry import AdapterRegistry
+from adapters.training.rendering import Rendering, Row, TokenRow, render
 from adapters.verify import verify_adapter
 from indexer.records import Passage, Sentence
 from indexer.settings import Paths

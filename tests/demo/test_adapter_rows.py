@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.dataset import Row, read_chat
 from adapters.prompt import Prompt, compose, parse_citations
+from adapters.training.rendering import Row, read_rows
 from deploy.demo.adapter_rows import (
     COLOURS,
     REFUSAL,
@@ -56,7 +56,7 @@ def test_every_answer_cites_its_sentence_as_it_is_composed(
 ) -> None:
     write_rows(tmp_path / "rows.jsonl", document_rows(made, " - Larkfield Support"))
     refused = 0
-    for row, case in zip(read_chat(tmp_path / "rows.jsonl"), made, strict=True):
+    for row, case in zip(read_rows(tmp_path / "rows.jsonl"), made, strict=True):
         sources = {source.id: source.quote for source in composed(row).sources}
         if case.gold is None:
             refused += 1

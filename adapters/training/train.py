@@ -8,21 +8,13 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapters.base import BaseProfile
-from adapters.dataset import (
-    Rendering,
-    Row,
-    TokenRow,
-    dataset_digest,
-    read_chat,
-    render,
-    trained_with,
-)
 from adapters.manifest import (
     CARD_FILE,
     CONFIG_FILE,
@@ -32,64 +24,121 @@ from adapters.manifest import (
     TrainingRecord,
     to_json,
 )
-from adapters.settings import Progress, Report, TrainSettings
 from adapters.tensors import read_header
+from adapters.training.rendering import (
+    Rendering,
+    Row,
+    dataset_digest,
+    read_rows,
+    render,
+    trained_with,
+    windows,
+)
+from adapters.training.settings import Progress, Report, TrainSettings
 from adapters.verify import verify_adapter
 from indexer.errors import BadInput
 from indexer.settings import store_errors
 
 if TYPE_CHECKING:
-    from adapters.lora import Learner
+    from transformers import PreTrainedTokenizerBase
+
+    from adapters.training.lora import Learner, Lesson
+
+Pose = Callable[[Sequence[Row]], Iterable[Row]]
+Preview = Callable[["list[Lesson]", "PreTrainedTokenizerBase"], None]
 
 __all__ = ["Progress", "Report", "TrainSettings", "train_adapter"]
 
 
-def train_adapter(settings: TrainSettings, report: Report = lambda progress: None) -> Path:
-    """Train one adapter and return its folder, which appears only when it is complete."""
+def train_adapter(
+    settings: TrainSettings,
+    report: Report = lambda progress: None,
+    pose: Pose | None = None,
+    preview: Preview = lambda lessons, tokenizer: None,
+) -> Path:
+    """Train one adapter and return its folder, which appears only when it is complete.
+
+    `pose` gives each row what the service would have put into its prompt; `preview` sees the
+    tokens before the first step. A run that was cut short is gone on with from `settings.run`.
+    """
     if settings.out.exists() and not _is_empty_folder(settings.out):
         raise BadInput(f"{settings.out} is not an empty folder", "Name another, or delete it")
     base = BaseProfile.read(settings.base)
-    rows = read_chat(settings.rows)
-    from adapters import lora  # torch takes seconds: rows and base are checked first
+    rows = _rows(settings, settings.rows)
+    checked = _rows(settings, settings.validation) if settings.validation else []
+    from adapters.training import checkpoint, lora  # torch takes seconds: rows are checked first
 
     with lora.seeded(settings), _staged(settings.out) as stage:
         learner = lora.attach(settings, base)
-        tokens = _fitting(settings, base, rows, learner)
-        losses = lora.learn(settings, learner, tokens, report)
+        rows, checked = (list(pose(some)) if pose and some else some for some in (rows, checked))
+        lessons = fitting(settings, base, rows, learner)
+        preview(lessons, learner.tokenizer)
+        held_out = fitting(settings, base, checked, learner) if checked else []
+        kept = checkpoint.Checkpoint(settings.run)
+        losses = lora.Run(settings, learner.lora, kept, report).learn(lessons, held_out)
         lora.save(learner, stage / WEIGHTS_FILE)
-        _describe(stage, settings, base, _card(settings, base, rows, tokens, losses))
+        _describe(stage, settings, base, _card(settings, base, rows, lessons, losses))
         verify_adapter(stage, base, settings.rank)
+    kept.clear()
     return settings.out
+
+
+def _rows(settings: TrainSettings, path: Path) -> list[Row]:
+    """Rows of the kind that the method learns from; BadInput names the first of another."""
+    rows = read_rows(path)
+    wanted = {"continued": "text", "dpo": "preference"}.get(settings.method, "chat")
+    for row in rows:
+        kind = "preference" if row.worse else "chat" if row.messages else "text"
+        if kind != wanted:
+            raise BadInput(
+                f"{row.place} is a {kind} row, --method {settings.method} learns from {wanted}",
+                "Train the rows of each kind by their own method",
+            )
+    return rows
 
 
 def _is_empty_folder(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
 
 
-def _fitting(
+def fitting(
     settings: TrainSettings, base: BaseProfile, rows: Sequence[Row], learner: Learner
-) -> list[TokenRow]:
+) -> list[Lesson]:
     """Render every row; one that exceeds the context is left out whole, never cut."""
+    limit = settings.max_tokens or base.context
+    if settings.method == "continued":
+        end = min(learner.end_tokens)
+        return [(one,) for row in rows for one in windows(row, end, learner.tokenizer, limit)]
     rendering = Rendering(
         settings.prompt_format, settings.system, settings.refusal, learner.end_tokens
     )
-    rendered = [render(row, rendering, learner.tokenizer) for row in rows]
-    limit = settings.max_tokens or base.context
-    fitting = [row for row in rendered if len(row.tokens) <= limit]
-    if not fitting:
-        shortest = min(len(row.tokens) for row in rendered)
+    rendered = [_lesson(row, rendering, learner) for row in rows]
+    found = [lesson for lesson in rendered if _length(lesson) <= limit]
+    if not found:
+        shortest = min(map(_length, rendered))
         raise BadInput(
             f"No row of {settings.rows} fits into {limit} tokens, the shortest has {shortest}",
             "Shorten the rows, or take a base with a longer context",
         )
-    return fitting
+    return found
+
+
+def _lesson(row: Row, rendering: Rendering, learner: Learner) -> Lesson:
+    better = render(row, rendering, learner.tokenizer)
+    if not row.worse:
+        return (better,)
+    return better, render(replace(row, answer=row.worse), rendering, learner.tokenizer)
+
+
+def _length(lesson: Lesson) -> int:
+    return max(len(row.tokens) for row in lesson)
 
 
 def _card(
     settings: TrainSettings,
     base: BaseProfile,
     rows: Sequence[Row],
-    tokens: Sequence[TokenRow],
+    lessons: Sequence[Lesson],
     losses: Sequence[float],
 ) -> AdapterCard:
     last = losses[-10:]
@@ -101,10 +150,11 @@ def _card(
         dataset_digest=dataset_digest(settings.rows),
         note=settings.note,
         training=TrainingRecord(
-            rows=len(tokens),
-            skipped=len(rows) - len(tokens),
+            rows=len(lessons),
+            skipped=max(0, len(rows) - len(lessons)),
             steps=len(losses),
-            batch=settings.batch,
+            batch=settings.batch * settings.accumulate,
+            method=settings.method,
             learning_rate=settings.learning_rate,
             seed=settings.seed,
             first_loss=round(losses[0], 4),
@@ -137,6 +187,7 @@ def _describe(stage: Path, settings: TrainSettings, base: BaseProfile, card: Ada
         "base_model_name_or_path": base.name,
         "r": settings.rank,
         "lora_alpha": settings.alpha,
+        "use_rslora": settings.method == "rslora",
         "lora_dropout": 0.0,
         "bias": "none",
         "inference_mode": True,

@@ -1,5 +1,6 @@
 """train_adapter() on a tiny Llama: it learns answers only, repeats by seed, and is served."""
 
+import importlib.util
 import json
 import math
 from dataclasses import replace
@@ -11,12 +12,13 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from adapters import lora
 from adapters.base import BaseProfile
-from adapters.dataset import TokenRow
 from adapters.errors import TrainingFailed
 from adapters.registry import AdapterRegistry
-from adapters.train import Progress, TrainSettings, train_adapter
+from adapters.training import lora
+from adapters.training.losses import answer_loss
+from adapters.training.rendering import TokenRow
+from adapters.training.train import Progress, TrainSettings, train_adapter
 from indexer.errors import BadInput
 from indexer.settings import Paths
 
@@ -125,7 +127,8 @@ def test_the_loss_is_that_of_the_answer_tokens_whatever_the_padding(
     exact = [answer_losses(learner.lora, row) for row in rows]
     expected = sum(map(sum, exact)) / sum(map(len, exact))
     with torch.no_grad():
-        assert lora._loss(learner.lora, rows).item() == pytest.approx(expected, rel=2e-2)
+        found = answer_loss(learner.lora, rows).item()
+    assert found == pytest.approx(expected, rel=2e-2)
 
 
 def answer_losses(causal: Any, row: TokenRow) -> list[float]:
@@ -177,3 +180,119 @@ def test_a_loss_that_explodes_stops_and_writes_nothing(
 def test_target_modules_that_the_base_lacks_are_named(settings: TrainSettings) -> None:
     with pytest.raises(BadInput, match="x_proj"):
         train_adapter(replace(settings, target_modules=("x_proj",)))
+
+
+def test_a_run_that_is_cut_short_goes_on_to_the_same_bytes(
+    settings: TrainSettings, tmp_path: Path
+) -> None:
+    whole = replace(settings, steps=7, save_steps=2, out=tmp_path / "whole")
+    cut = replace(whole, run=tmp_path / "run", out=tmp_path / "cut")
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_adapter(cut, stop)
+    assert not cut.out.exists()
+    told: list[Progress] = []
+    train_adapter(cut, told.append)
+    assert [one.step for one in told] == [5, 6, 7], "it began anew"
+    assert files_of(cut.out) == files_of(train_adapter(whole))
+    assert not (tmp_path / "run").exists(), "a finished run left its state"
+
+
+def test_validation_ends_a_run_that_gains_nothing_and_keeps_the_best(
+    settings: TrainSettings, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.jsonl"
+    row = [{"role": "user", "content": "How often?"}, {"role": "assistant", "content": "never"}]
+    other.write_text(json.dumps({"messages": row}), encoding="utf-8")
+    told: list[Progress] = []
+    kept = train_adapter(
+        replace(settings, steps=200, validation=other, check_steps=2, patience=3), told.append
+    )
+    held = {one.step: one.held_out for one in told if one.held_out is not None}
+    best = min(held, key=lambda step: held[step] or 0.0)
+    assert len(told) == best + 2 * 3 < 200
+    again = train_adapter(
+        replace(
+            settings,
+            steps=200,
+            validation=other,
+            check_steps=2,
+            patience=3,
+            out=tmp_path / "again",
+            save_steps=1,
+        )
+    )
+    assert (kept / "adapter_model.safetensors").read_bytes() == (
+        again / "adapter_model.safetensors"
+    ).read_bytes()
+
+
+def test_accumulated_batches_are_one_step(settings: TrainSettings, tmp_path: Path) -> None:
+    told: list[Progress] = []
+    train_adapter(replace(settings, batch=1, accumulate=3, epochs=2, steps=None), told.append)
+    assert [(one.step, one.steps) for one in told] == [(1, 2), (2, 2)]
+
+
+def test_rslora_is_saved_with_its_own_scale(
+    settings: TrainSettings, paths: Paths, llama: Path
+) -> None:
+    folder = train_adapter(replace(settings, method="rslora", steps=60))
+    assert json.loads((folder / "adapter_config.json").read_bytes())["use_rslora"] is True
+    assert answer(llama, folder, "Who pays?") == "the buyer</s>"
+
+
+def test_a_preference_raises_the_better_answer_over_the_worse(
+    settings: TrainSettings, llama: Path
+) -> None:
+    rows = [{"prompt": q, "chosen": a, "rejected": "nobody knows"} for q, a in QUESTIONS.items()]
+    settings.rows.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    told: list[Progress] = []
+    folder = train_adapter(replace(settings, method="dpo", steps=30), told.append)
+    assert told[0].loss == pytest.approx(math.log(2), rel=1e-3), "the reference is not the base"
+    assert told[-1].loss < 0.2
+    causal = AutoModelForCausalLM.from_pretrained(llama, dtype=torch.float32)
+    served = PeftModel.from_pretrained(causal, folder)
+    tokenizer = AutoTokenizer.from_pretrained(llama)
+    gains = []
+    for said in ("the buyer", "nobody knows"):
+        row = token_row(tokenizer, "Who pays?", said)
+        with served.disable_adapter():
+            before = sum(answer_losses(served, row))
+        gains.append(before - sum(answer_losses(served, row)))
+    assert gains[0] - gains[1] > 5
+
+
+def token_row(tokenizer: Any, question: str, said: str) -> TokenRow:
+    asked = [{"role": "user", "content": question}]
+    whole = [*asked, {"role": "assistant", "content": said}]
+    prompt = tokenizer.apply_chat_template(asked, add_generation_prompt=True)["input_ids"]
+    tokens = tokenizer.apply_chat_template(whole)["input_ids"]
+    return TokenRow(tuple(tokens), len(prompt))
+
+
+def test_plain_text_is_learned_in_windows_without_a_question(
+    settings: TrainSettings, llama: Path
+) -> None:
+    text = "The lamp stands in the hall. " * 40
+    settings.rows.write_text(json.dumps({"text": text}), encoding="utf-8")
+    folder = train_adapter(replace(settings, method="continued", steps=40))
+    card = json.loads((folder / "adapter.json").read_bytes())
+    assert card["training"]["rows"] > 3
+    assert card["training"]["last_loss"] < 1 < card["training"]["first_loss"]
+
+
+@pytest.mark.parametrize("method", ["continued", "dpo"])
+def test_rows_of_another_kind_are_named(settings: TrainSettings, method: Any) -> None:
+    with pytest.raises(BadInput, match=rf"rows\.jsonl:1 is a chat row, --method {method}"):
+        train_adapter(replace(settings, method=method))
+
+
+def test_qlora_without_its_library_says_what_to_install(settings: TrainSettings) -> None:
+    if importlib.util.find_spec("bitsandbytes"):
+        pytest.skip("bitsandbytes is installed here")
+    with pytest.raises(BadInput, match="pip install bitsandbytes"):
+        train_adapter(replace(settings, method="qlora"))

@@ -1,7 +1,7 @@
-"""Training rows: read from chat JSONL, composed as when serving, and turned into tokens.
+"""Rows to tokens: composed as when serving, in the base's own template, the answer marked.
 
-A row is `{"messages": [..., user, assistant], "passages": [[sentence, ...], ...]}`; passages are
-optional. Loss falls on the last answer only. Nothing here imports torch; the tokenizer comes in.
+Loss falls on the answer only, its end token included; of a plain text on everything. Nothing here
+imports torch; the tokenizer comes in.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
-
-from pydantic import BaseModel, Field, ValidationError
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from adapters.manifest import TrainedWith
-from adapters.prompt import Message, PromptFormat, compose
+from adapters.prompt import Count, Message, Prompt, PromptFormat, compose
+from adapters.rows.example import Example, Fault
+from adapters.rows.faults import fault_of
+from adapters.rows.reading import read_examples
 from indexer.errors import BadInput
-from indexer.records import Passage, Sentence
+from indexer.records import Demonstration, Passage, Sentence
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,24 +28,39 @@ _UNBOUNDED: Final = 1 << 40
 _WINDOW: Final = 8
 
 
+def free(text: str) -> int:
+    """Costs nothing, where no budget is kept."""
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One solved conversation; `place` is file:line."""
+    """One solved question as it will be posed; a plain text has no messages. `place` is file:line.
+
+    `worse` is the answer that a preference turns down.
+    """
 
     place: str
     messages: tuple[Message, ...]
     answer: str
-    passages: tuple[Passage, ...]
+    passages: tuple[Passage, ...] = ()
+    demonstrations: tuple[Demonstration, ...] = ()
+    worse: str = ""
+    id: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """How prompts are composed for a domain, and how they end for a base."""
+    """How prompts are composed for a domain, in how many tokens, and how they end for a base."""
 
     prompt_format: PromptFormat
     system: str
     refusal: str
     end_tokens: frozenset[int]
+    budget: int = _UNBOUNDED
+    count: Count = free
+    per_message: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,48 +71,32 @@ class TokenRow:
     answer_start: int
 
 
-class _Turn(BaseModel):
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
-class _RowSchema(BaseModel):
-    messages: list[_Turn] = Field(min_length=2)
-    passages: list[list[str]] = []
-
-
-def read_chat(path: Path) -> list[Row]:
-    """Read a chat JSONL file; BadInput names file, line and field of what is wrong."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"Cannot read the training rows {path} ({error})", "Check it") from error
-    rows = [
-        _read_row(f"{path}:{number}", line) for number, line in enumerate(lines, 1) if line.strip()
-    ]
+def read_rows(path: Path) -> list[Row]:
+    """Read training rows; BadInput names file, line and field of what is wrong."""
+    rows = [_row(path, found) for found in read_examples(path)]
     if not rows:
         raise BadInput(f"{path} has no rows", "Write one JSON object with `messages` per line")
     return rows
 
 
-def _read_row(place: str, line: str) -> Row:
-    try:
-        row = _RowSchema.model_validate_json(line)
-    except ValidationError as error:
-        reason = error.errors()[0]
-        where = ".".join(str(part) for part in reason["loc"]) or "the line"
+def _row(path: Path, found: Example | Fault) -> Row:
+    fault = found if isinstance(found, Fault) else fault_of(found)
+    if fault:
         raise BadInput(
-            f"{place}: {where}: {reason['msg']}", "Write one JSON object with `messages` per line"
-        ) from error
-    *asked, answer = row.messages
-    if asked[-1].role != "user" or answer.role != "assistant" or not answer.content.strip():
-        raise BadInput(
-            f"{place}: the row does not end with a user's question and an answer",
-            "End `messages` with a user and a non-empty assistant message",
+            f"{path.parent / fault.place}: {fault.reason}",
+            f"Correct it, or leave it out by `dslm data prepare {path}`",
         )
-    passages = [passage(place, rank, texts) for rank, texts in enumerate(row.passages)]
-    messages = tuple({"role": turn.role, "content": turn.content} for turn in asked)
-    return Row(place, messages, answer.content, tuple(passages))
+    assert isinstance(found, Example)
+    shown = [passage(found.place, at, texts) for at, texts in enumerate(found.passages)]
+    return Row(
+        found.place,
+        found.turns,
+        found.answer,
+        tuple(shown),
+        worse=found.worse,
+        id=found.id,
+        group=found.group,
+    )
 
 
 def passage(place: str, rank: int, texts: Sequence[str]) -> Passage:
@@ -119,7 +119,10 @@ def trained_with(rows: Iterable[Row]) -> TrainedWith:
     """Which parts of the prompt these rows carry; an earlier answer counts as a demonstration."""
     rows = list(rows)
     return TrainedWith(
-        demonstrations=any(turn["role"] == "assistant" for row in rows for turn in row.messages),
+        demonstrations=any(
+            row.demonstrations or any(turn["role"] == "assistant" for turn in row.messages)
+            for row in rows
+        ),
         passages=any(row.passages for row in rows),
     )
 
@@ -130,17 +133,7 @@ def render(row: Row, rendering: Rendering, tokenizer: PreTrainedTokenizerBase) -
     The prompt is composed by the same compose() and rendered by the same template as when serving.
     BadInput if the base's template does not let an answer follow its prompt token by token.
     """
-    prompt = compose(
-        rendering.prompt_format,
-        row.messages,
-        row.passages,
-        (),
-        rendering.system,
-        _UNBOUNDED,
-        lambda _: 0,
-        0,
-        rendering.refusal,
-    )
+    prompt = posed(row, rendering)
     asked = _tokens(tokenizer, prompt.messages, opened=True)
     answer: Message = {"role": "assistant", "content": row.answer}
     solved = _tokens(tokenizer, (*prompt.messages, answer), opened=False)
@@ -164,6 +157,28 @@ def render(row: Row, rendering: Rendering, tokenizer: PreTrainedTokenizerBase) -
     return TokenRow(tuple(solved[: ends[-1] + 1]), len(asked))
 
 
+def posed(row: Row, rendering: Rendering) -> Prompt:
+    """The messages that the service would send for this row's question."""
+    return compose(
+        rendering.prompt_format,
+        row.messages,
+        row.passages,
+        row.demonstrations,
+        rendering.system,
+        rendering.budget,
+        rendering.count,
+        rendering.per_message,
+        rendering.refusal,
+    )
+
+
+def windows(row: Row, end: int, tokenizer: PreTrainedTokenizerBase, limit: int) -> list[TokenRow]:
+    """A plain text in pieces of at most `limit` tokens, each after the one before; all learned."""
+    tokens = [*tokenizer.encode(row.answer), end]
+    pieces = [tokens[at : at + limit] for at in range(0, len(tokens), limit)]
+    return [TokenRow(tuple(piece), 1) for piece in pieces if len(piece) > 1]
+
+
 def _tokens(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, opened: bool
 ) -> list[int]:
@@ -173,15 +188,19 @@ def _tokens(
     return list(encoded["input_ids"])
 
 
-def batches(rows: Sequence[TokenRow], size: int, seed: int) -> Iterator[list[TokenRow]]:
-    """Yield batches for ever, the same for the same seed; rows of like length go together."""
+Lesson = TypeVar("Lesson", bound=tuple[TokenRow, ...])
+
+
+def batches(lessons: Sequence[Lesson], size: int, seed: int) -> Iterator[list[Lesson]]:
+    """Yield batches for ever, the same for the same seed; lessons of like length go together."""
     order = random.Random(seed)
     while True:
-        shuffled = order.sample(rows, len(rows))
-        made: list[list[TokenRow]] = []
+        shuffled = order.sample(lessons, len(lessons))
+        made: list[list[Lesson]] = []
         for start in range(0, len(shuffled), size * _WINDOW):
             window = sorted(
-                shuffled[start : start + size * _WINDOW], key=lambda row: len(row.tokens)
+                shuffled[start : start + size * _WINDOW],
+                key=lambda lesson: sum(len(row.tokens) for row in lesson),
             )
             made += [window[at : at + size] for at in range(0, len(window), size)]
         order.shuffle(made)

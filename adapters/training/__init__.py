@@ -1,0 +1,1 @@
+"""Training an adapter: rows posed as they will be served, learned, checkpointed, saved."""
