@@ -30,6 +30,7 @@ class FakeEngine:
         self.calls: list[str] = []
         self.asked: list[dict[str, Any]] = []
         self.heard: list[str] = []
+        self.headers: dict[bytes, bytes] = {}  # of the last that was asked
         self.running = 0
         self.most_running = 0
         self.ill = False
@@ -56,6 +57,7 @@ class FakeEngine:
         """Notes whatever is asked, but for the supervisor's probes."""
         if scope["type"] == "http" and scope["path"] not in ("/health", "/metrics", "/v1/models"):
             self.heard.append(scope["path"])
+            self.headers = dict(scope["headers"])
         await self._app(scope, receive, send)
 
     async def health(self, _: Request) -> Response:
