@@ -46,7 +46,9 @@ class LiveService:
     @property
     def environment(self) -> dict[str, str]:
         return {
-            **{k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"},
+            # One thread, as conftest says: those of the engine wait for each other at every layer,
+            # which with as many busy processes as cores costs far more than they compute.
+            **os.environ,
             "DSLM_PORT": str(self.port),
             "DSLM_ENGINE_PORT": str(self.engine_port),
             "DSLM_STORE": str(self.store),

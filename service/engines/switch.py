@@ -35,6 +35,7 @@ class Registered:
     answers: int = 0
     folder: VerifiedFolder | None = None
     refusal: str | None = None
+    trouble: str = "it is being loaded"
 
     def engine_name(self) -> str:
         """Its name now, another after each load. Unavailable if it was refused or is damaged."""
@@ -44,11 +45,8 @@ class Registered:
                 "Set another adapter, or roll back",
             )
         if not self.name or not self.folder:
-            raise Unavailable(
-                f"No place of the engine is free for the adapter {self.manifest.label}",
-                "Try again, or raise DSLM_MAX_CPU_LORAS",
-                retry_after=1,
-            )
+            message = f"The engine does not hold the adapter {self.manifest.label}: {self.trouble}"
+            raise Unavailable(message, retry_after=1)
         self.folder.check_unchanged()
         return self.name
 
@@ -91,6 +89,7 @@ class AdapterSwitch:
                 if self._online and (not entry.name or entry.refusal):
                     await self._load(entry)
                 self._registered[manifest.digest] = entry
+                self._count()
                 entry.users += 1
                 return entry
         entry.users += 1
@@ -119,7 +118,8 @@ class AdapterSwitch:
                     if self._online and not entry.name:
                         await self._load(entry)
             except ServiceError as error:
-                log.warning("%s has no place in the engine: %s", entry.manifest.label, error)
+                log.warning("%s is not in the engine: %s", entry.manifest.label, error)
+                entry.trouble = str(error)
             except BaseException:
                 entry.answers -= 1
                 raise

@@ -96,12 +96,18 @@ def running(store: Path, domains: Path, **settings: Any) -> Iterator[Product]:
     engine = FakeEngine()
     settings = {"engine_idle_seconds": 0, **settings}  # tests count what the engine is asked
     with serving(engine.app) as engine_url:
-        service = build(
-            ServiceSettings(store=store, domains=domains, engine_urls=engine_url, **settings)
-        )
-        with serving(create_app(service), http=BoundedProtocol, server_header=False) as url:
-            product = Product(url, engine, service)
-            product.until(lambda: service.engines.ready)
-            product.until(lambda: len(service.releases.live()) == len(service.releases.domains))
-            service.provisioned.set()
+        made = ServiceSettings(store=store, domains=domains, engine_urls=engine_url, **settings)
+        with served(made, engine) as product:
             yield product
+
+
+@contextmanager
+def served(settings: ServiceSettings, engine: FakeEngine) -> Iterator[Product]:
+    """A service of these settings, until the end of the block; several may share an engine."""
+    service = build(settings)
+    with serving(create_app(service), http=BoundedProtocol, ws="none", server_header=False) as url:
+        product = Product(url, engine, service)
+        product.until(lambda: service.engines.ready)
+        product.until(lambda: len(service.releases.live()) == len(service.releases.domains))
+        service.provisioned.set()
+        yield product

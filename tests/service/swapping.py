@@ -1,7 +1,6 @@
 """What the tests of swaps do to a running service on real vLLM, and read from it."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -48,7 +47,8 @@ def content(streamed: str) -> str:
     return "".join(choice["delta"].get("content") or "" for choice in choices)
 
 
-def registered(live: LiveService, prefix: str) -> list[str]:
-    """Names below which the engine knows this adapter's versions, reload counts apart."""
+def registered(live: LiveService, prefix: str, *, whole: bool = False) -> list[str]:
+    """What the engine knows of an adapter's versions; `whole` names differ by each load."""
     cards = httpx.get(f"{live.engine_url}/v1/models").json()["data"]
-    return sorted({Path(c["id"]).name.split(".")[0] for c in cards if c["id"].startswith(prefix)})
+    names = [card["id"] for card in cards if card["parent"] and card["id"].startswith(prefix)]
+    return sorted(names if whole else {name.split(".")[0] for name in names})

@@ -147,7 +147,7 @@ async def test_an_idle_adapter_gives_up_its_place_and_takes_one_again_for_its_ne
 ) -> None:
     async with switching(url, tmp_path, places=2) as switch:
         a, b, c = [await switch.acquire(manifest(digest)) for digest in "abc"]
-        with pytest.raises(Unavailable, match="No place"):
+        with pytest.raises(Unavailable, match="does not hold"):
             a.engine_name()
         for entry in (a, c, b, a, b, c):
             await switch.hold(entry)
@@ -166,7 +166,7 @@ async def test_an_answer_that_finds_no_place_says_so_and_leaves_the_others_their
         b = await switch.acquire(manifest("b"))
         await switch.hold(b)
         await switch.hold(a)
-        with pytest.raises(Unavailable, match="No place") as refused:
+        with pytest.raises(Unavailable, match="does not hold") as refused:
             a.engine_name()
         assert refused.value.retry_after
         assert [*fake.adapters] == [b.engine_name()]
