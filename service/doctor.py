@@ -8,37 +8,23 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
 
-from adapters.base import BaseProfile, find_base, tool_template
+from adapters.base import find_base, tool_template
 from adapters.errors import BaseRefused
 from adapters.release import ReleaseStore
 from indexer.domain import load_domains
 from indexer.errors import DslmError
 from indexer.settings import Paths
+from service.engine_check import check_engines
 from service.engines.forms import AUTO, NONE, parser_of, shows_tools
+from service.finding import Finding as Finding
 from service.settings import ServiceSettings
 
 GIB = 2**30
 LEAST_DISK_GIB = 2
 CUDA_BUILT = ("torchvision", "torchaudio", "torchcodec")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report; `remedy` says what to do unless all is well."""
-
-    level: Literal["ok", "warn", "FAIL"]
-    subject: str
-    message: str
-    remedy: str = ""
-
-    def __str__(self) -> str:
-        remedy = f". {self.remedy}" if self.remedy else ""
-        return f"{self.level:4}  {self.subject:8} {self.message}{remedy}"
 
 
 def examine(settings: ServiceSettings) -> Iterator[Finding]:
@@ -50,7 +36,7 @@ def examine(settings: ServiceSettings) -> Iterator[Finding]:
     yield check_processor(bool(gpu))
     yield check_disk(settings.store)
     yield check_port(settings.host, settings.port)
-    yield check_base(settings.base)
+    yield from check_engines(settings)
     yield check_tools(settings.base, settings.tool_parser)
     yield check_hub()
     yield check_store(settings.store)
@@ -139,14 +125,6 @@ def check_port(host: str, port: int) -> Finding:
             remedy = "Stop what listens there, or set DSLM_PORT"
             return Finding("warn", "port", f"{host}:{port}: {error.strerror}", remedy)
     return Finding("ok", "port", f"{host}:{port} is free")
-
-
-def check_base(base: str) -> Finding:
-    try:
-        profile = BaseProfile.read(base)
-    except BaseRefused as error:
-        return Finding("FAIL", "base", error.message, error.remedy)
-    return Finding("ok", "base", f"{profile.name}, context {profile.context}, {profile.folder}")
 
 
 def check_tools(base: str, parser: str) -> Finding:

@@ -13,7 +13,10 @@ Say = Callable[[str], None]
 
 
 def register_adapters(settings: ServiceSettings, bases: Sequence[BaseProfile], say: Say) -> None:
-    """For the base that each was trained on: add each adapter folder below `settings.adapters`; what is known already stays as it is."""
+    """Add each adapter folder below `settings.adapters`, for the base that it was trained on.
+
+    What is known already stays as it is.
+    """
     registry = AdapterRegistry(Paths(settings.store))
     if not bases:
         return

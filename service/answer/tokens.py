@@ -36,5 +36,5 @@ class ByteCounter:
         return None
 
     def template_names(self, name: str) -> bool:
-        """No template is ours to fill in; how hard to reason is a field of OpenAI's."""
-        return name == "reasoning_effort"
+        """No template is ours to fill in; these are fields of OpenAI's."""
+        return name in ("reasoning_effort", "tools")

@@ -189,6 +189,13 @@ def test_an_external_model_is_asked_in_openais_words_alone(world: World) -> None
     assert "Prune roses in March." in asked["messages"][-1]["content"]
 
 
+def test_an_external_model_may_call_tools(world: World) -> None:
+    tool = {"type": "function", "function": {"name": "water", "parameters": {"type": "object"}}}
+    reply = world.product.chat("garden", tools=[tool], tool_choice="required")
+    assert reply.status_code == 200, reply.text
+    assert world.large.asked[0]["tools"] == [tool]
+
+
 @pytest.mark.parametrize("model", ["garden", "large"])
 def test_an_external_stream_bears_the_public_name_throughout(world: World, model: str) -> None:
     reply = world.product.chat(model, stream=True)

@@ -7,14 +7,14 @@ import pytest
 
 from service.doctor import (
     Finding,
-    check_base,
     check_disk,
     check_port,
     check_store,
     check_tools,
     judge_build,
 )
-from service.settings import DEMO
+from service.engine_check import check_base, check_engines
+from service.settings import DEMO, ServiceSettings
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,31 @@ def test_what_a_base_makes_of_tools_is_said(tmp_path: Path) -> None:
     assert "400" in check_tools(str(tmp_path), "auto").message
     template.write_text("{{ messages }}{{ tools }}", encoding="utf-8")
     assert check_tools(str(tmp_path), "auto").level == "warn"
+
+
+def test_the_engines_of_a_file_are_each_looked_at_and_the_memory_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+[[engine]]
+name = "large"
+urls = ["http://127.0.0.1:9"]
+model = "big"
+key = "BIG_KEY"
+context = 8000
+"""
+    (tmp_path / "engines.toml").write_text(text, "utf-8")
+    settings = ServiceSettings(store=tmp_path, engines=tmp_path / "engines.toml")
+    found = [str(finding) for finding in check_engines(settings)]
+    assert any(line.startswith("FAIL  engine") and "BIG_KEY is not set" in line for line in found)
+    assert any("VLLM_CPU_KVCACHE_SPACE=" in line for line in found)
+    monkeypatch.setenv("BIG_KEY", "sk-hidden")
+    found = [str(finding) for finding in check_engines(settings)]
+    assert any("http://127.0.0.1:9 does not answer" in line for line in found)
+    assert "sk-hidden" not in "".join(found)
+
+
+def test_a_file_of_engines_that_cannot_be_read_is_a_failure(tmp_path: Path) -> None:
+    settings = ServiceSettings(engines=tmp_path / "lost.toml")
+    (finding,) = check_engines(settings)
+    assert (finding.level, "lost.toml" in finding.message) == ("FAIL", True)
