@@ -39,7 +39,7 @@ def check_engines(settings: ServiceSettings) -> Iterator[Finding]:
         yield Finding("FAIL", "memory", error.message, error.remedy)
         return
     for line in plan.lines:
-        yield Finding("ok", "memory", line)
+        yield Finding("warn" if "warning:" in line else "ok", "memory", line)
 
 
 def check_entry(entry: EngineEntry) -> Iterator[Finding]:

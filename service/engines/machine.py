@@ -56,13 +56,18 @@ def first_gpu(visible: str | None) -> str:
 
 
 def host() -> Device:
-    """This machine's memory that is free now, or what a container leaves of it."""
-    free = psutil.virtual_memory().available
+    """This machine's memory, or what a container may have of it; what is in use now may go."""
+    total = psutil.virtual_memory().total
     for file in map(Path, CGROUP_LIMITS):
         limit = file.read_text(encoding="ascii").strip() if file.is_file() else "max"
         if limit.isdecimal():
-            free = min(free, int(limit))
-    return Device("this machine's free memory", free)
+            total = min(total, int(limit))
+    return Device("this machine's memory", total)
+
+
+def free_memory() -> int:
+    """Of this machine, now."""
+    return int(psutil.virtual_memory().available)
 
 
 def neighbours(domains: Mapping[str, Domain], store: Path, *, on_gpu: bool) -> Taken:

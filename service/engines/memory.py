@@ -20,6 +20,8 @@ LARGE_GPU = 70 * GIB
 FLOATS = ("F64", "F32", "F16", "BF16")
 # CUDA's context, its graphs, and libraries: seldom more.
 CUDA_BYTES = GIB
+# On a CPU host vLLM is three processes, each with torch: 0.8 + 0.8 + 0.9 GB seen.
+HOST_BYTES = 5 * GIB // 2
 
 
 @dataclass(frozen=True, slots=True)

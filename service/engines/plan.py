@@ -119,8 +119,10 @@ def share_host(
 
 
 def gib(size: int) -> str:
-    """For people: two digits that count."""
+    """For people: two digits that count, or so."""
     value = size / GIB
+    if value < 0.1:
+        return f"{size / 2**20:.0f} MiB"
     return f"{value:.0f} GiB" if value >= 100 else f"{value:.1f} GiB"
 
 

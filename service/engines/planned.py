@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from indexer.domain import Domain
 from service.engines.bases import ServedBase
 from service.engines.command import cpu_dtype, is_cpu_build, slot_rank
-from service.engines.machine import Taken, first_gpu, gpus, host, neighbours
+from service.engines.machine import Taken, first_gpu, free_memory, gpus, host, neighbours
 from service.engines.memory import (
     CUDA_BYTES,
+    HOST_BYTES,
     LARGE_GPU,
     read_numbers,
     read_options,
@@ -16,7 +17,7 @@ from service.engines.memory import (
     token_bytes,
     work_bytes,
 )
-from service.engines.plan import Device, Need, Ration, share_gpu, share_host, told
+from service.engines.plan import Device, Need, Ration, gib, share_gpu, share_host, told
 from service.settings import ServiceSettings
 
 # Of the memory of a GPU of which nothing can be learned.
@@ -107,7 +108,7 @@ def need_of(child: Place, settings: ServiceSettings, device: Device | None) -> N
         weights=numbers.weights // parts,
         # On a CPU host what is registered and what is in use lie in the same memory.
         slots=slot * (settings.max_loras + (0 if device else settings.max_cpu_loras)),
-        work=work_bytes(numbers, batched, answers) + CUDA_BYTES,
+        work=work_bytes(numbers, batched, answers) + (CUDA_BYTES if device else HOST_BYTES),
         token=max(1, token_bytes(numbers, options.kv_size or size) // parts),
         context=base.context,
         answers=answers,
@@ -126,8 +127,15 @@ def _on_host(
         f"  {ration.need.engine}: VLLM_CPU_KVCACHE_SPACE={ration.cache // 2**30}"
         for ration in rations
     ]
-    lines = (*told(device, others, rations), *caches)
+    lines = (*told(device, others, rations), *_warning(others, rations), *caches)
     return MemoryPlan(lines, {ration.need.engine: ration for ration in rations})
+
+
+def _warning(others: Taken, rations: Sequence[Ration]) -> Iterator[str]:
+    """Others may leave before it is needed; if they do not, the system ends somebody."""
+    wanted = sum(b for _, b in others) + sum(one.need.fixed + one.cache for one in rations)
+    if (free := free_memory()) < wanted:
+        yield f"  warning: {gib(wanted)} are planned, and {gib(free)} are free now"
 
 
 def _flag(ration: Ration) -> str:
