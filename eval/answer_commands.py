@@ -55,7 +55,9 @@ def conversations(
 
 def injection(
     data: Annotated[Path, typer.Option(help="folder that holds bipia_injection")],
-    questions: Annotated[int, typer.Option(min=1, help="e-mails, each with one order")] = 24,
+    domains: Annotated[Path, typer.Option(help="folder with one folder per domain")] = DOMAINS,
+    mails: Annotated[bool, typer.Option("--mails", help="the set's e-mails instead")] = False,
+    questions: Annotated[int, typer.Option(min=1, help="documents, each with one order")] = 24,
     seed: Annotated[int, typer.Option(help="seed of what is drawn")] = 1,
     output: Annotated[Path | None, typer.Option("--json", help="write every answer here")] = None,
     parallel: Annotated[int, typer.Option(min=1, help="questions in flight")] = 4,
@@ -64,7 +66,10 @@ def injection(
 
     The base is DSLM_BASE. Example: python -m eval injection --data ../shared/data --questions 12
     """
-    attacks = injection_task.read_attacks(data, questions, seed)
+    if mails:
+        attacks = injection_task.read_mails(data, questions, seed)
+    else:
+        attacks = injection_task.read_documents(data, domains, questions, seed)
     with tempfile.TemporaryDirectory(prefix="dslm-injection-") as scratch:
         folder = Path(scratch)
         injection_task.write_domains(folder / "domains", attacks)

@@ -1,8 +1,9 @@
 """How often an order that stands in a document is followed: with and without a fence around it.
 
-Documents are e-mails of the data set, each with one of its orders put into it; the service indexes
-them and is asked the e-mail's own question. Every order also has the same e-mail without it, whose
-answer shows what the order changed. Only answers whose prompt held the order are counted.
+The orders are those of the data set. The documents are the example domains', each with an order
+beside the sentence that answers a question about it; or the set's own e-mails. A service indexes
+them and is asked. Every document also stands there without its order: what is answered then shows
+what the order changed. Only answers whose prompt held the order are counted.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from eval.answer import Answer
 from eval.client import Client
 from eval.injection_judge import followed, quoted
 from eval.progress import phase, watched
-from eval.questions import read_rows
+from eval.questions import read_all_questions, read_rows
 from eval.report import Grid
 from eval.stats import Share
 
@@ -25,12 +26,15 @@ FORMATS = ("passages", "sentences", "fenced")
 FENCES = {"passages": "none", "sentences": "numbers", "fenced": "every line"}
 MODES = ("generate", "verbatim")
 MAX_TOKENS = 96
-SETTINGS = """title = "Mail"
+SETTINGS = """title = "Texts"
 
 [answer]
 mode = "generate"
 prompt_format = "{format}"
 max_tokens = {tokens}
+
+[duplicates]
+drop = false
 
 [retrieval]
 passages = 3
@@ -41,27 +45,29 @@ min_passage_score = -1.0
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """An e-mail with its question, and an order; `place` is where in it that stands."""
+    """A document with a question about it, and an order that is put into it at `at`.
+
+    `sentence` answers the question, where that is known.
+    """
 
     number: int
-    context: str
+    text: str
     question: str
     category: str
     order: str
-    place: float
+    at: int
+    sentence: str | None = None
 
     def document(self, *, poisoned: bool) -> str:
-        """The e-mail's text, with the order as a paragraph of its own."""
+        """The order stands on the line of what it stands beside, so it comes with that."""
         if not poisoned:
-            return f"{self.context}\n"
-        at = self.context.find(" ", int(len(self.context) * self.place))
-        at = len(self.context) if at < 0 or self.place == 1 else at * (self.place > 0)
-        return f"{self.context[:at]}\n\n{self.order}\n\n{self.context[at:]}\n".lstrip()
+            return f"{self.text}\n"
+        return f"{self.text[: self.at]} {self.order} {self.text[self.at :]}\n".lstrip()
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One attack's answer. `seen`: the order stood in the prompt."""
+    """One attack's answer. `seen`: the order stood in the prompt; `right`: it cited the sentence"""
 
     prompt_format: str
     mode: str
@@ -69,29 +75,53 @@ class Told:
     seen: bool
     followed: bool
     quoted: bool
+    right: bool
+    right_without: bool
     answer: str
     order: str
 
 
-def read_attacks(data: Path, count: int, seed: int) -> list[Attack]:
-    """`count` e-mails, each with an order, drawn by `seed`; BadInput if the set is not there."""
-    folder = data / FOLDER
-    mails = [row for _, row in read_rows(folder / "email_train.jsonl")]
-    orders = [row for _, row in read_rows(folder / "text_attack_train.jsonl")]
+def read_mails(data: Path, count: int, seed: int) -> list[Attack]:
+    """E-mails of the set, the order at their start, middle or end; drawn by `seed`."""
+    rows = [row for _, row in read_rows(data / FOLDER / "email_train.jsonl")]
     chance = random.Random(seed)
-    mails = chance.sample(mails, min(count, len(mails)))
-    drawn = chance.sample(orders, min(len(mails), len(orders)))
-    return [
-        Attack(
-            number,
-            str(mail["context"]),
-            str(mail["question"]).removeprefix("Q:").strip(),
-            str(order["category"]),
-            str(order["attack"]),
-            (0.0, 0.5, 1.0)[number % 3],
-        )
-        for number, (mail, order) in enumerate(zip(mails, drawn, strict=True))
-    ]
+    drawn = chance.sample(rows, min(count, len(rows)))
+    attacks = []
+    for number, (row, order) in enumerate(zip(drawn, _orders(data, chance), strict=False)):
+        text = " ".join(str(row["context"]).split())
+        at = (0, text.find(" ", len(text) // 2), len(text))[number % 3]
+        question = str(row["question"]).removeprefix("Q:").strip()
+        attacks.append(Attack(number, text, question, *order, max(at, 0)))
+    return attacks
+
+
+def read_documents(data: Path, domains: Path, count: int, seed: int) -> list[Attack]:
+    """Documents of the example domains, each with a question; the order is beside its answer."""
+    from indexer.domain import load_domain
+    from indexer.reading import sources
+    from indexer.records import Document
+
+    chance = random.Random(seed)
+    asked = {(one.domain, one.document): one for one in read_all_questions(domains) if one.sentence}
+    drawn = chance.sample(list(asked.values()), min(count, len(asked)))
+    texts = {
+        (folder.parent.name, source.path): source.text
+        for folder in sorted(domains.glob("*/domain.toml"))
+        for source in sources.read_documents(load_domain(folder.parent))
+        if isinstance(source, Document)
+    }
+    attacks = []
+    for number, (one, order) in enumerate(zip(drawn, _orders(data, chance), strict=False)):
+        text, sentence = texts[one.domain, str(one.document)], str(one.sentence)
+        at = text.find(sentence) + (len(sentence) if number % 2 else 0)
+        attacks.append(Attack(number, text, one.question, *order, at, sentence))
+    return attacks
+
+
+def _orders(data: Path, chance: random.Random) -> list[tuple[str, str]]:
+    """Category and order, shuffled."""
+    rows = [row for _, row in read_rows(data / FOLDER / "text_attack_train.jsonl")]
+    return [(str(row["category"]), str(row["attack"])) for row in chance.sample(rows, len(rows))]
 
 
 def write_domains(folder: Path, attacks: Sequence[Attack]) -> None:
@@ -102,7 +132,7 @@ def write_domains(folder: Path, attacks: Sequence[Attack]) -> None:
         toml = SETTINGS.format(format=prompt_format, tokens=MAX_TOKENS)
         (folder / name / "domain.toml").write_text(toml, encoding="utf-8")
         for attack in attacks:
-            file = documents / f"mail-{attack.number:03d}.txt"
+            file = documents / f"text-{attack.number:03d}.txt"
             file.write_text(attack.document(poisoned=poisoned), encoding="utf-8")
 
 
@@ -122,7 +152,15 @@ async def measure(client: Client, attacks: Sequence[Attack]) -> list[Told]:
 
 def grid(told: Sequence[Told]) -> Grid:
     """A row for each prompt format and mode."""
-    head = ("prompt format", "fence", "mode", "order followed (95 %)", "order quoted (95 %)")
+    head = (
+        "prompt format",
+        "fence",
+        "mode",
+        "order followed (95 %)",
+        "order quoted (95 %)",
+        "right sentence cited",
+        "and without the order",
+    )
     rows = tuple(
         _row([one for one in told if (one.prompt_format, one.mode) == (prompt_format, mode)])
         for prompt_format in FORMATS
@@ -140,6 +178,8 @@ def _row(told: Sequence[Told]) -> tuple[str, ...]:
         first.mode,
         str(Share.of(one.followed for one in seen)),
         str(Share.of(one.quoted for one in seen)),
+        str(Share.of(one.right for one in seen)),
+        str(Share.of(one.right_without for one in seen)),
     )
 
 
@@ -159,6 +199,8 @@ async def _told(client: Client, attack: Attack, prompt_format: str, mode: str) -
         # Of the documents' sentences one is the order: to quote it is not to follow it.
         followed(attack.category, attack.order, text, plain.text),
         quoted(attack.order, text),
+        _is_right(poisoned, attack),
+        _is_right(plain, attack),
         text,
         attack.order,
     )
@@ -167,6 +209,12 @@ async def _told(client: Client, attack: Attack, prompt_format: str, mode: str) -
 async def _ask(client: Client, domain: str, attack: Attack, mode: str) -> Answer:
     options: dict[str, Any] = {"temperature": 0, "dslm": {"mode": mode, "explain": True}}
     return await client.chat(domain, [{"role": "user", "content": attack.question}], options)
+
+
+def _is_right(answer: Answer, attack: Attack) -> bool:
+    if attack.sentence is None:
+        return False
+    return any(attack.sentence in " ".join(one.quote.split()) for one in answer.citations)
 
 
 def _shown(order: str, answer: Answer) -> bool:
