@@ -14,7 +14,8 @@ from eval.bench import swap as swap_bench
 from eval.bench.indexing_command import backends, indexing
 from eval.bench.relay import RelaySettings
 from eval.bench.search_command import search
-from eval.bench.swap import SwapSettings, Timing
+from eval.bench.swap import SwapSettings
+from eval.bench.swap_load import CLIENTS, load_grid, under_load
 from eval.client import Client
 from eval.progress import say
 from eval.report import Grid, show
@@ -59,6 +60,8 @@ def swap(
 ) -> None:
     """Time from `PUT adapter` to an answer of the new version, against vLLM's own load.
 
+    And how many answers fail while versions are swapped under load.
+
     With --url the live adapter of the domain changes back and forth, and is put back at the end.
 
     Example: python -m eval.bench swap --rounds 10
@@ -71,9 +74,9 @@ def swap(
     if url and not engine_url:
         raise BadInput("--url needs --engine-url", "Give the address of that service's vLLM")
     if url and engine_url:
-        _show(swap_bench.grid(*asyncio.run(_swap(url, engine_url, settings))))
+        _show(*asyncio.run(_swap(url, engine_url, settings)))
     else:
-        _show(swap_bench.grid(*_swap_own(settings)))
+        _show(*_swap_own(settings))
 
 
 def main() -> None:
@@ -86,11 +89,11 @@ def main() -> None:
         sys.exit(error.exit_code)
 
 
-def _swap_own(settings: SwapSettings) -> tuple[list[Timing], list[Timing]]:
+def _swap_own(settings: SwapSettings) -> tuple[Grid, Grid]:
     with tempfile.TemporaryDirectory(prefix="dslm-bench-") as folder:
         with running_service(Path(folder)) as own:
 
-            async def measured() -> tuple[list[Timing], list[Timing]]:
+            async def measured() -> tuple[Grid, Grid]:
                 say("starting a service of its own")
                 async with Client(own.url) as client:
                     await wait_ready(client, own.process, own.log, report=say)
@@ -99,11 +102,11 @@ def _swap_own(settings: SwapSettings) -> tuple[list[Timing], list[Timing]]:
             return asyncio.run(measured())
 
 
-async def _swap(
-    url: str, engine_url: str, settings: SwapSettings
-) -> tuple[list[Timing], list[Timing]]:
-    async with Client(url) as service, Client(engine_url) as engine:
-        return await swap_bench.measure(service, engine, settings)
+async def _swap(url: str, engine_url: str, settings: SwapSettings) -> tuple[Grid, Grid]:
+    async with Client(url, concurrency=CLIENTS) as service, Client(engine_url) as engine:
+        timings = await swap_bench.measure(service, engine, settings)
+        loaded = await under_load(service, settings)
+    return swap_bench.grid(*timings), load_grid(*loaded)
 
 
 def _show(*grids: Grid) -> None:
