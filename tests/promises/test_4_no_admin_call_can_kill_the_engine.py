@@ -34,7 +34,7 @@ INNOCENT = {
     "temperature": 0,
 }
 QUESTION = "How long should I soak a new filter cartridge before fitting it?"
-BARE = {"dslm": {"passages": False, "demonstrations": False}, "max_tokens": 6}
+BARE: dict[str, Any] = {"dslm": {"passages": False, "demonstrations": False}, "max_tokens": 6}
 
 
 class Innocent:
