@@ -23,6 +23,7 @@ from service.api.documents import document_routes
 from service.api.domains import domain_routes
 from service.api.draining import Drain, Draining
 from service.api.embeddings import embedding_routes
+from service.api.hosts import Hosts
 from service.api.jobs import job_routes
 from service.api.ledger import Ledger
 from service.api.limits import Admission, limits_of
@@ -30,6 +31,7 @@ from service.api.openapi import document
 from service.api.releases import release_routes
 from service.api.security import Origins, SafeHeaders
 from service.api.status import status_routes
+from service.api.unbroken import Unbroken
 from service.api.wire import error_response
 from service.bootstrap import Service
 from service.errors import InvalidRequest, ServiceError, UnknownName
@@ -55,7 +57,9 @@ def create_app(
         if tracer is not None:
             await asyncio.to_thread(tracer.close)
 
-    app = FastAPI(title="dslm", lifespan=life, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="dslm", lifespan=life, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     admission = admission or Admission(limits_of(service.settings), service.telemetry)
     tracer, settings = _tracer(service.settings), service.settings
     ledger = Ledger(
@@ -98,6 +102,7 @@ def _guard(app: FastAPI, settings: ServiceSettings, drain: Drain) -> None:
     app.add_middleware(
         Gate,
         ring=KeyRing(KeyFile(settings.store)),
+        hosts=Hosts(settings.allowed_hosts, local_only=is_loopback(settings.host)),
         open_without_keys=is_loopback(settings.host) or settings.allow_open,
         open_metrics=settings.open_metrics,
     )
@@ -111,6 +116,7 @@ def _guard(app: FastAPI, settings: ServiceSettings, drain: Drain) -> None:
             expose_headers=["x-request-id", "Retry-After"],
         )
     app.add_middleware(Origins, allowed=origins)
+    app.add_middleware(Unbroken)
     app.add_middleware(SafeHeaders)
 
 

@@ -6,6 +6,8 @@ from indexer.errors import BadInput, DslmError, NotFound
 
 # When another service, or this one started again, is worth asking.
 STOPPING_SECONDS = 5.0
+LONGEST_MESSAGE = 1000
+LONGEST_PARAM = 200
 
 
 class ServiceError(DslmError):
@@ -57,6 +59,26 @@ class TooLarge(InvalidRequest):
     """The body exceeds what the service reads."""
 
     status = 413
+
+
+class HeadTooLarge(InvalidRequest):
+    """The head of a request exceeds what the service reads."""
+
+    status = 431
+
+
+class UnsupportedMedia(InvalidRequest):
+    """The body is of a kind that is not read."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class TooManyFailures(InvalidRequest):
+    """Too many API keys of this address were wrong."""
+
+    status = 429
+    code = "too_many_failures"
 
 
 class TooSlow(InvalidRequest):
@@ -178,15 +200,20 @@ def status_of(error: DslmError) -> int:
 
 
 def envelope(error: DslmError) -> dict[str, Any]:
-    """OpenAI's error envelope."""
+    """OpenAI's error envelope. What a client sent is not sent back at any length."""
     status = status_of(error)
+    param: str | None = getattr(error, "param", None)
     kind = "invalid_request_error" if status < 500 else "server_error"
     kind = error.type if isinstance(error, ServiceError) and status == error.status else kind
     return {
         "error": {
-            "message": str(error),
+            "message": _short(str(error), LONGEST_MESSAGE),
             "type": kind,
-            "param": getattr(error, "param", None),
+            "param": param and _short(param, LONGEST_PARAM),
             "code": getattr(error, "code", None),
         }
     }
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."

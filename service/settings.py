@@ -75,6 +75,9 @@ class ServiceSettings(BaseSettings):
     allow_open: Annotated[
         bool, Field(description="serve other addresses than loopback without any API key")
     ] = False
+    allowed_hosts: Annotated[
+        str, Field(description="names by which the service may be called, `*` for any")
+    ] = ""
     open_metrics: Annotated[bool, Field(description="let anyone read /metrics")] = True
     cors_origins: Annotated[str, Field(description="origins of web pages that may call")] = ""
     log_format: Annotated[

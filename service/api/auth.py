@@ -13,8 +13,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapters.audit import Cause
 from indexer.errors import DslmError
+from service.api.failures import Failures
+from service.api.hosts import Hosts
 from service.api.wire import error_response
-from service.errors import Forbidden, Unauthorized, Unavailable
+from service.errors import Forbidden, TooManyFailures, Unauthorized, Unavailable
 from service.keys import ALL, Key, KeyRing
 from service.quotas import Quota
 
@@ -91,10 +93,18 @@ class Gate:
     """Pure ASGI. `open_without_keys`: on loopback nobody needs a key until there is one."""
 
     def __init__(
-        self, app: ASGIApp, ring: KeyRing, *, open_without_keys: bool, open_metrics: bool
+        self,
+        app: ASGIApp,
+        ring: KeyRing,
+        hosts: Hosts,
+        *,
+        open_without_keys: bool,
+        open_metrics: bool,
     ) -> None:
         self._app = app
         self._ring = ring
+        self._hosts = hosts
+        self._failures = Failures()
         self._open_without_keys = open_without_keys
         self._open_paths = OPEN_PATHS | ({"/metrics"} if open_metrics else set())
         self._quotas: dict[str, Quota] = {}
@@ -104,7 +114,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         try:
-            caller = self._let_in(Headers(scope=scope))
+            caller = self._known(scope)
             check(caller, scope["method"], scope["path"])
             if caller.quota:
                 caller.quota.count_request()
@@ -117,9 +127,20 @@ class Gate:
         scope[CALLER] = caller
         await self._app(scope, receive, _telling(send, caller.quota) if caller.quota else send)
 
+    def _known(self, scope: Scope) -> Caller:
+        try:
+            return self._let_in(Headers(scope=scope))
+        except Unauthorized as error:
+            address, _ = scope.get("client") or ("", 0)
+            if wait := self._failures.count(address):
+                message = "Too many requests of this address had no valid API key"
+                raise TooManyFailures(message, "See `dslm keys list`", retry_after=wait) from error
+            raise
+
     def _let_in(self, headers: Headers) -> Caller:
         if not self._ring.configured():
             if self._open_without_keys:
+                self._hosts.check(headers.get("host"))
                 return EVERYONE
             raise Unauthorized("No API key is configured", "Run `dslm keys add`")
         if self._ring.broken:

@@ -47,11 +47,11 @@ def talk(url: str, *sent: bytes, pause: float = 0.0) -> bytes:
         return received
 
 
-HEAD = b"POST / HTTP/1.1\r\nhost: x\r\n"
+HEAD = b"POST / HTTP/1.1\r\nhost: 127.0.0.1\r\n"
 
 
 def test_a_header_that_never_ends_is_cut_off(echoing: str) -> None:
-    parts = [b"GET / HTTP/1.1\r\nhost: x\r\nx: ", *[b"a" * 8192] * 8]
+    parts = [b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nx: ", *[b"a" * 8192] * 8]
     assert talk(echoing, *parts, pause=0.01).startswith(b"HTTP/1.1 431")
 
 
@@ -60,7 +60,7 @@ def test_a_head_in_one_piece_is_measured_as_well(echoing: str) -> None:
     assert talk(echoing, HEAD + large + b"\r\n").startswith(b"HTTP/1.1 431")
     many = b"".join(b"x%d: a\r\n" % number for number in range(MOST_HEADERS + 1))
     assert talk(echoing, HEAD + many + b"\r\n").startswith(b"HTTP/1.1 431")
-    long = b"GET /" + b"a" * LARGEST_HEAD + b" HTTP/1.1\r\nhost: x\r\n\r\n"
+    long = b"GET /" + b"a" * LARGEST_HEAD + b" HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
     assert talk(echoing, long).startswith(b"HTTP/1.1 431")
 
 
@@ -83,7 +83,7 @@ def test_a_head_that_does_not_end_in_time_is_cut_off(
     slow = [b"GET / HTTP/1.1\r\n", *[b"x: a\r\n"] * 6]
     assert talk(echoing, *slow, pause=0.1).startswith(b"HTTP/1.1 408")
     assert talk(echoing).startswith(b"HTTP/1.1 408")
-    again = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+    again = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
     received = talk(echoing, again, b"GET / HT", pause=0.3)
     assert received.startswith(b"HTTP/1.1 200")
     assert b"HTTP/1.1 408" in received
@@ -93,7 +93,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wire, "SLOWEST_BODY", 0.2)
-    path = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"
+    path = b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 100\r\n\r\n{"
     received = talk(product.url, path, pause=0.5)
     assert received.startswith(b"HTTP/1.1 408")
     assert b"took more than" in received
@@ -102,7 +102,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 999999999\r\n\r\n"
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 999999999\r\n\r\n"
     assert talk(product.url, head).startswith(b"HTTP/1.1 413")
     monkeypatch.setattr(wire, "LARGEST_BODY", 1000)
 
@@ -120,7 +120,7 @@ def test_a_client_that_never_reads_does_not_hold_its_place(
     monkeypatch.setattr(events, "STALLED_SECONDS", 0.3)
     product.engine.says = " ".join(["x" * 100_000] * 400)
     message = b'{"model": "base", "messages": [{"role": "user", "content": "x"}], "stream": true}'
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: %d\r\n\r\n"
     address = (urlsplit(product.url).hostname, urlsplit(product.url).port)
     with socket.create_connection(address, 5) as connection:
         connection.sendall(head % len(message) + message)
