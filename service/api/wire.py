@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from indexer.errors import DslmError
+from service.api.json_body import check_kind, read_json
 from service.errors import (
     InvalidRequest,
     ServiceError,
@@ -23,7 +24,6 @@ from service.errors import (
 Schema = TypeVar("Schema", bound=BaseModel)
 LARGEST_BODY = 16 * 1024 * 1024
 SLOWEST_BODY = 60
-DEEPEST_JSON = 64
 
 
 class Json(Response):
@@ -37,14 +37,8 @@ class Json(Response):
 
 async def parse(request: Request, schema: type[Schema]) -> Schema:
     """The body as `schema`. InvalidRequest names the field, its value and what is expected."""
-    try:
-        body = orjson.loads(await _read(request))
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest(
-            f"The body is not valid JSON: {error}", "Send a JSON object"
-        ) from error
-    if isinstance(body, dict | list):
-        _check_depth(body)
+    check_kind(request.headers)
+    body = read_json(await _read(request))
     try:
         return schema.model_validate(body)
     except ValidationError as error:
@@ -60,7 +54,7 @@ def explain(error: ValidationError, body: object = None) -> InvalidRequest:
     if not field:
         return InvalidRequest("The body is not a JSON object", "Send one")
     if first["type"] == "extra_forbidden":
-        return UnknownField(f"Unknown field '{field}'", "Leave it out", param=field)
+        return UnknownField(f"Unknown field '{field[:200]}'", "Leave it out", param=field)
     if first["type"] == "missing":
         return InvalidRequest(f"The field '{field}' is missing", "Send it", param=field)
     shown = repr(first["input"])
@@ -86,21 +80,6 @@ def _written(path: list[int | str]) -> str:
     """As OpenAI writes it: `messages[0].content`."""
     parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return "".join(parts).removeprefix(".")
-
-
-def _check_depth(body: object) -> None:
-    """Deeper than any schema needs, and what is written out again would break on it."""
-    level: list[object] = [body]
-    for _ in range(DEEPEST_JSON):
-        level = [
-            inner
-            for one in level
-            for inner in (one.values() if isinstance(one, dict) else one)  # type: ignore[attr-defined]
-            if isinstance(inner, dict | list)
-        ]
-        if not level:
-            return
-    raise InvalidRequest(f"The body is nested deeper than {DEEPEST_JSON} levels", "Flatten it")
 
 
 async def _read(request: Request) -> bytes:
