@@ -57,9 +57,19 @@ class Alike:
         return number
 
     def _similar(self, number: int, grams: NDArray[np.uint32]) -> bool:
-        other = self._grams[number]
-        both = np.intersect1d(grams, other, assume_unique=True).size
-        return bool(both >= self._near * (grams.size + other.size - both))
+        return _similarity(self._grams[number], grams) >= self._near
+
+
+def alike(one: str, other: str, near: float) -> bool:
+    """Are two texts one by this similarity?"""
+    first, second = _plain(one), _plain(other)
+    return first == second or _similarity(_grams(first), _grams(second)) >= near
+
+
+def _similarity(one: NDArray[np.uint32], other: NDArray[np.uint32]) -> float:
+    """Jaccard's, of sets without repetitions."""
+    both = int(np.intersect1d(one, other, assume_unique=True).size)
+    return both / max(1, one.size + other.size - both)
 
 
 def _plain(text: str) -> str:

@@ -20,7 +20,8 @@ class TrainSettings:
     `dtype` is the base's: `auto` is bf16 on a GPU and fp32 on a CPU; LoRA weights stay fp32 until
     they are saved as bf16. `run` is where a run that is cut short leaves its state, and where the
     same command finds it. `validation` rows are asked every `check_steps`; after `patience` checks
-    without gain the run ends, and the best weights are kept. `beta` is DPO's.
+    without gain the run ends, and the best weights are kept. `beta` is DPO's. With `answer_tokens`
+    prompts are cut to the context less these, as the service does; whole pieces are dropped.
     """
 
     base: str
@@ -53,6 +54,7 @@ class TrainSettings:
     patience: int = 3
     run: Path | None = None
     save_steps: int = 50
+    answer_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,13 +25,10 @@ from adapters.manifest import (
 )
 from adapters.tensors import read_header
 from adapters.training.rendering import (
-    Rendering,
     Row,
     dataset_digest,
     read_rows,
-    render,
     trained_with,
-    windows,
 )
 from adapters.training.settings import Progress, Report, TrainSettings
 from adapters.verify import verify_adapter
@@ -42,9 +38,11 @@ from indexer.settings import store_errors
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from adapters.training.lora import Learner, Lesson
+    from adapters.training.lora import Lesson
 
+# Gives rows what the service would have put into their prompts.
 Pose = Callable[[Sequence[Row]], Iterable[Row]]
+# Sees the tokens before the first step; an exception of its own ends the run there.
 Preview = Callable[["list[Lesson]", "PreTrainedTokenizerBase"], None]
 
 __all__ = ["Progress", "Report", "TrainSettings", "train_adapter"]
@@ -67,13 +65,14 @@ def train_adapter(
     rows = _rows(settings, settings.rows)
     checked = _rows(settings, settings.validation) if settings.validation else []
     from adapters.training import checkpoint, lora  # torch takes seconds: rows are checked first
+    from adapters.training.lessons import lessons_of
 
     with lora.seeded(settings), _staged(settings.out) as stage:
         learner = lora.attach(settings, base)
         rows, checked = (list(pose(some)) if pose and some else some for some in (rows, checked))
-        lessons = fitting(settings, base, rows, learner)
+        lessons = lessons_of(settings, base, rows, learner)
         preview(lessons, learner.tokenizer)
-        held_out = fitting(settings, base, checked, learner) if checked else []
+        held_out = lessons_of(settings, base, checked, learner) if checked else []
         kept = checkpoint.Checkpoint(settings.run)
         losses = lora.Run(settings, learner.lora, kept, report).learn(lessons, held_out)
         lora.save(learner, stage / WEIGHTS_FILE)
@@ -99,39 +98,6 @@ def _rows(settings: TrainSettings, path: Path) -> list[Row]:
 
 def _is_empty_folder(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
-
-
-def fitting(
-    settings: TrainSettings, base: BaseProfile, rows: Sequence[Row], learner: Learner
-) -> list[Lesson]:
-    """Render every row; one that exceeds the context is left out whole, never cut."""
-    limit = settings.max_tokens or base.context
-    if settings.method == "continued":
-        end = min(learner.end_tokens)
-        return [(one,) for row in rows for one in windows(row, end, learner.tokenizer, limit)]
-    rendering = Rendering(
-        settings.prompt_format, settings.system, settings.refusal, learner.end_tokens
-    )
-    rendered = [_lesson(row, rendering, learner) for row in rows]
-    found = [lesson for lesson in rendered if _length(lesson) <= limit]
-    if not found:
-        shortest = min(map(_length, rendered))
-        raise BadInput(
-            f"No row of {settings.rows} fits into {limit} tokens, the shortest has {shortest}",
-            "Shorten the rows, or take a base with a longer context",
-        )
-    return found
-
-
-def _lesson(row: Row, rendering: Rendering, learner: Learner) -> Lesson:
-    better = render(row, rendering, learner.tokenizer)
-    if not row.worse:
-        return (better,)
-    return better, render(replace(row, answer=row.worse), rendering, learner.tokenizer)
-
-
-def _length(lesson: Lesson) -> int:
-    return max(len(row.tokens) for row in lesson)
 
 
 def _card(
