@@ -9,11 +9,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from eval.bench import relay as relay_bench
 from eval.bench import swap as swap_bench
 from eval.bench.indexing_command import backends, indexing
-from eval.bench.relay import RelaySettings
 from eval.bench.search_command import search
+from eval.bench.service_commands import COMMANDS
 from eval.bench.swap import SwapSettings
 from eval.bench.swap_load import CLIENTS, load_grid, under_load
 from eval.client import Client
@@ -23,7 +22,7 @@ from eval.running import ROOT, end_like_ctrl_c, running_service, wait_ready
 from indexer.errors import BadInput, DslmError
 
 ADAPTERS = ROOT / "deploy" / "demo" / "adapters"
-RELAY, SWAP = RelaySettings(), SwapSettings()
+SWAP = SwapSettings()
 
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -34,21 +33,8 @@ app.command()(indexing)
 app.command()(backends)
 
 
-@app.command()
-def relay(
-    rounds: Annotated[int, typer.Option(min=1, help="turns of each relay")] = RELAY.rounds,
-    chunks: Annotated[int, typer.Option(min=1, help="chunks of a stream")] = RELAY.chunks,
-    streams: Annotated[int, typer.Option(min=1, help="streams at once")] = RELAY.streams,
-    gap: Annotated[float, typer.Option(min=0, help="ms between two chunks")] = RELAY.gap,
-) -> None:
-    """CPU time per relayed chunk against bare httpx and bare aiohttp relays.
-
-    Example: python -m eval.bench relay --rounds 5
-    """
-    settings = RelaySettings(chunks=chunks, streams=streams, rounds=rounds, gap=gap)
-    with tempfile.TemporaryDirectory(prefix="dslm-bench-") as folder:
-        series = asyncio.run(relay_bench.measure(settings, Path(folder), say))
-    _show(*relay_bench.grids(series, chunks))
+for command in COMMANDS:
+    app.command()(command)
 
 
 @app.command()

@@ -1,6 +1,6 @@
-"""The floor: relays that only copy bytes.
+"""The floor: relays that only copy bytes, and the least that a FastAPI application can do.
 
-`python -m eval.bench.bare httpx|aiohttp PORT UPSTREAM`.
+`python -m eval.bench.bare httpx|aiohttp|fastapi PORT UPSTREAM`.
 """
 
 import sys
@@ -8,7 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
 import httpx
+import orjson
 import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
 CHAT = "/v1/chat/completions"
@@ -75,9 +78,33 @@ async def over_aiohttp(upstream: str) -> Forward:
     return forward
 
 
+def fastapi_app(upstream: str) -> FastAPI:
+    """One route that reads the JSON, sends it on and gives the answer back: whole answers only."""
+    app = FastAPI(openapi_url=None)
+    sessions: list[aiohttp.ClientSession] = []
+
+    @app.get("/ready")
+    async def ready() -> Response:
+        return Response()
+
+    @app.post(CHAT)
+    async def chat(request: Request) -> Response:
+        if not sessions:
+            sessions.append(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
+        body = orjson.dumps(orjson.loads(await request.body()))
+        async with sessions[0].post(upstream + CHAT, data=body, headers=JSON) as reply:
+            return Response(await reply.read(), reply.status, media_type="application/json")
+
+    return app
+
+
 KINDS = {"httpx": over_httpx, "aiohttp": over_aiohttp}
 
 if __name__ == "__main__":
     kind, port, address = sys.argv[1:4]
-    relay = BareRelay(lambda: KINDS[kind](address))
+    relay: FastAPI | BareRelay
+    if kind == "fastapi":
+        relay = fastapi_app(address)
+    else:
+        relay = BareRelay(lambda: KINDS[kind](address))
     uvicorn.run(relay, host="127.0.0.1", port=int(port), log_level="warning", access_log=False)

@@ -5,30 +5,28 @@ so that what else the machine does meets all of them. The number to read is the 
 """
 
 import asyncio
-import shutil
-import sys
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 
-from eval.client import Client
+from eval.bench.targets import (
+    AIOHTTP,
+    DOMAIN,
+    HTTPX,
+    LITELLM,
+    SERVICE,
+    Target,
+    cpu_seconds,
+    started,
+)
 from eval.progress import Advance, phase
 from eval.report import Grid
-from eval.running import ROOT, free_port, running_process, running_service, wait_ready
 from eval.stats import Spread, paired_ratio
 from indexer.errors import DslmError
 
-HTTPX, AIOHTTP = "bare httpx", "bare aiohttp"
-SERVICE, DOMAIN = "service, base", "service, domain with retrieval"
-DOMAIN_NAME = "support"
 QUESTION = "How long does a full descaling cycle take? "
-# The upstream answers at any length, so the demonstration base's own context must not stop us.
-CONTEXT = "1000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +38,7 @@ class RelaySettings:
     rounds: int = 5
     gap: float = 2.0
     prompts: tuple[int, ...] = (1_000, 225_000)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A relay under test: where it listens, what it is asked for, whose CPU time counts."""
-
-    name: str
-    url: str
-    pid: int
-    model_name: str
+    litellm: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +57,12 @@ class ChunksLost(DslmError):
 async def measure(
     settings: RelaySettings, folder: Path, say: Callable[[str], None]
 ) -> list[Series]:
-    """Start all four, let them take turns, stop them."""
-    async with _targets(settings, folder, say) as targets:
+    """Start all of them, let them take turns, stop them."""
+    names = [HTTPX, AIOHTTP, SERVICE, DOMAIN, *([LITELLM] if settings.litellm else [])]
+    async with started(names, folder, settings.gap, say) as targets:
         return [
             series for size in settings.prompts for series in await _rounds(targets, size, settings)
         ]
-
-
-def cpu_seconds(pid: int) -> float:
-    """CPU time of a process and all its threads, to the nanosecond.
-
-    Linux encodes the clock of process `pid` as `~pid << 3 | 2`; /proc counts in 10 ms only.
-    """
-    return time.clock_gettime((~pid << 3) | 2)
 
 
 def grids(series: Sequence[Series], chunks: int) -> list[Grid]:
@@ -90,74 +72,19 @@ def grids(series: Sequence[Series], chunks: int) -> list[Grid]:
 
 def _grid(size: int, chunks: int, series: Sequence[Series]) -> Grid:
     own = {s.target: s.micros for s in series if s.size == size}
+    peers = [name for name in (HTTPX, AIOHTTP, LITELLM) if name in own]
     rows = tuple(
         (
             name,
             Spread.of(micros).show(1),
-            paired_ratio(micros, own[HTTPX]).show(),
-            paired_ratio(micros, own[AIOHTTP]).show(),
+            *(paired_ratio(micros, own[peer]).show() for peer in peers),
         )
         for name, micros in own.items()
     )
     # What a request costs but once, such as retrieval, is spread over its chunks.
     title = f"CPU per relayed chunk, prompt of {size / 1000:.0f} KB, streams of {chunks} chunks"
-    return Grid(
-        title,
-        (
-            "relay",
-            "microseconds (median, least to greatest)",
-            f"ratio to {HTTPX}",
-            f"ratio to {AIOHTTP}",
-        ),
-        rows,
-    )
-
-
-@asynccontextmanager
-async def _targets(
-    settings: RelaySettings, folder: Path, say: Callable[[str], None]
-) -> AsyncIterator[list[Target]]:
-    upstream = free_port()
-    address = f"http://127.0.0.1:{upstream}"
-    with ExitStack() as stack:
-        script = ["eval.bench.upstream", str(upstream), str(settings.gap)]
-        stack.enter_context(_module(script, folder / "upstream.log"))
-        targets = []
-        for name, kind in ((HTTPX, "httpx"), (AIOHTTP, "aiohttp")):
-            port, log = free_port(), folder / f"{kind}.log"
-            process = stack.enter_context(
-                _module(["eval.bench.bare", kind, str(port), address], log)
-            )
-            url = f"http://127.0.0.1:{port}"
-            await _await_ready(url, process, log)
-            targets.append(Target(name, url, process.pid, "base"))
-        say(f"starting the service (log: {folder / 'service.log'})")
-        own = stack.enter_context(running_service(folder, _settings(folder, address)))
-        await _await_ready(own.url, own.process, own.log)
-        for name, model in ((SERVICE, "base"), (DOMAIN, DOMAIN_NAME)):
-            targets.append(Target(name, own.url, own.process.pid, model))
-        yield targets
-
-
-def _settings(folder: Path, engine: str) -> dict[str, str]:
-    """The real service over the scripted engine, with one domain to index."""
-    domains = folder / "domains"
-    source = ROOT / "deploy" / "demo" / "domains" / DOMAIN_NAME
-    shutil.copytree(source, domains / DOMAIN_NAME)
-    return {
-        "DSLM_ENGINE_URLS": engine,
-        "DSLM_DOMAINS": str(domains),
-        "DSLM_MAX_MODEL_LEN": CONTEXT,
-    }
-
-
-def _module(arguments: list[str], log: Path) -> Any:
-    return running_process([sys.executable, "-m", *arguments], log, {})
-
-
-async def _await_ready(url: str, process: Any, log: Path) -> None:
-    async with Client(url) as client:
-        await wait_ready(client, process, log)
+    head = ("relay", "microseconds (median, least to greatest)")
+    return Grid(title, (*head, *(f"ratio to {peer}" for peer in peers)), rows)
 
 
 async def _rounds(targets: Sequence[Target], size: int, settings: RelaySettings) -> list[Series]:
@@ -204,7 +131,11 @@ async def _stream(session: aiohttp.ClientSession, target: Target, size: int, chu
     }
     try:
         async with session.post(f"{target.url}/v1/chat/completions", json=body) as response:
-            check_stream(target.name, response.status, await response.read(), chunks)
+            content = await response.read()
+            if target.copies:
+                check_stream(target.name, response.status, content, chunks)
+            else:
+                check_words(target.name, response.status, content, chunks)
     except aiohttp.ClientError as error:
         raise ChunksLost(f"{target.name} broke off: {error}") from error
 
@@ -215,3 +146,10 @@ def check_stream(name: str, status: int, content: bytes, chunks: int) -> None:
     if status != 200 or found != wanted or not content.endswith(b"data: [DONE]\n\n"):
         end = content[-300:].decode(errors="replace")
         raise ChunksLost(f"{name} answered {status} with {found} of {wanted} events: ...{end}")
+
+
+def check_words(name: str, status: int, content: bytes, chunks: int) -> None:
+    """ChunksLost unless every chunk's word arrived, whatever stands around it."""
+    if status != 200 or content.count(b"word") != chunks:
+        end = content[-300:].decode(errors="replace")
+        raise ChunksLost(f"{name} answered {status} without all of {chunks} words: ...{end}")

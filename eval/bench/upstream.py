@@ -23,6 +23,8 @@ def create_upstream(gap: float) -> Starlette:
 
     async def chat(request: Request) -> Response:
         body = orjson.loads(await request.body())
+        if not body.get("stream"):
+            return Response(_whole(body), media_type="application/json")
         return StreamingResponse(_events(body, gap), media_type="text/event-stream")
 
     async def models(_: Request) -> Response:
@@ -67,6 +69,16 @@ async def _events(body: dict[str, Any], gap: float) -> Any:
     if (body.get("stream_options") or {}).get("include_usage"):
         yield _usage(name, count)
     yield b"data: [DONE]\n\n"
+
+
+def _whole(body: dict[str, Any]) -> bytes:
+    count = body["max_tokens"]
+    said = "".join(f" word{number}" for number in range(count))
+    message = {"role": "assistant", "content": said, "refusal": None, "annotations": None}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "length"}
+    usage = {"prompt_tokens": 1, "total_tokens": count + 1, "completion_tokens": count}
+    head = {"id": "chatcmpl-0", "object": "chat.completion", "created": CREATED}
+    return orjson.dumps({**head, "model": body["model"], "choices": [choice], "usage": usage})
 
 
 def _event(name: str, delta: dict[str, str], reason: str | None) -> bytes:

@@ -8,17 +8,9 @@ import orjson
 import pytest
 
 from eval.bench.bare import BareRelay, Forward
-from eval.bench.relay import (
-    AIOHTTP,
-    HTTPX,
-    SERVICE,
-    ChunksLost,
-    Series,
-    check_stream,
-    cpu_seconds,
-    grids,
-)
+from eval.bench.relay import ChunksLost, Series, check_stream, grids
 from eval.bench.swap import Timing, grid
+from eval.bench.targets import AIOHTTP, HTTPX, SERVICE, cpu_seconds
 from eval.bench.upstream import create_upstream
 
 BODY = {"model": "a@1", "messages": [], "max_tokens": 5, "stream": True}
