@@ -156,7 +156,8 @@ def _too_small(
         f"{gib(need.token * need.context)}"
         for need in needs
     ]
-    parts += [f"{label} {gib(size)}" for label, size in others]
+    used = [("others", device.used)] if device.used else []
+    beside = ", ".join(f"{label} ({gib(size)})" for label, size in [*used, *others])
     spare = room - sum(need.fixed for need in needs)
     tokens = max(0, spare) // sum(need.token for need in needs)
     remedies = []
@@ -171,7 +172,8 @@ def _too_small(
         remedies.append("raise DSLM_GPU_MEMORY")
     remedy = ", ".join(remedies)
     return DoesNotFit(
-        f"{device.name} leaves {gib(max(0, room))} of {gib(device.total)}, which is too small: "
-        + "; ".join(parts),
+        f"{device.name} has {gib(device.total)}, and {gib(max(0, room))} are left"
+        + (f" beside {beside}" if beside else "")
+        + f": too little for {'; '.join(parts)}",
         remedy[0].upper() + remedy[1:],
     )

@@ -138,9 +138,8 @@ def test_what_does_not_fit_is_refused_with_what_to_lower() -> None:
     with pytest.raises(DoesNotFit) as refused:
         share_gpu(card, [("bge-large", GIB)], [need(context=131_072)])
     said = str(refused.value)
-    assert "GPU 0 (L4) leaves 22.5 GiB of 24.0 GiB" in said
+    assert "GPU 0 (L4) has 24.0 GiB, and 22.5 GiB are left beside bge-large (1.0 GiB)" in said
     assert "KV cache of one answer of 131,072 tokens 16.0 GiB" in said
-    assert "bge-large 1.0 GiB" in said
     assert "Lower DSLM_MAX_MODEL_LEN to " in said
     lowered = int(said.partition("DSLM_MAX_MODEL_LEN to ")[2].split()[0])
     share_gpu(card, [("bge-large", GIB)], [need(context=lowered)])
@@ -158,7 +157,7 @@ def test_a_share_that_is_given_is_kept_and_checked() -> None:
 
 
 def test_a_gpu_that_others_use_has_less() -> None:
-    with pytest.raises(DoesNotFit, match=r"leaves 8\.4 GiB"):
+    with pytest.raises(DoesNotFit, match=r"8\.4 GiB are left beside others \(70\.0 GiB\)"):
         share_gpu(Device("GPU 0", 80 * GIB, 70 * GIB), [], [need()])
 
 
@@ -174,7 +173,7 @@ def test_a_cpu_host_gets_cache_for_a_few_answers_and_no_more_than_a_quarter() ->
 
 
 def test_a_cpu_host_that_is_too_small_says_so() -> None:
-    with pytest.raises(DoesNotFit, match="too small"):
+    with pytest.raises(DoesNotFit, match="too little"):
         share_host(Device("this machine", 8 * GIB), [], [need()], 0)
     with pytest.raises(DoesNotFit, match="Set DSLM_CPU_CACHE_GIB to 2"):
         share_host(Device("host", 64 * GIB), [], [need(context=16_384)], 1)
