@@ -111,11 +111,12 @@ class EngineSupervisor:
         self._enter("starting")
         reason = await self._live()
         self._enter("down")
+        log.error("the engine is ended: %s", reason)
         self._on_end()
         # One that hangs would keep them waiting; a server of somebody else is not ended by us.
         self._engine.interrupt(Unavailable("The engine went away", "Try again", retry_after=1))
         await self._host.stop(0)
-        log.error("the engine is ended: %s\n%s", reason, self._host.last_words())
+        log.error("the last words of the engine:\n%s", self._host.last_words())
         return self._may_restart()
 
     async def _live(self) -> str:
@@ -131,6 +132,7 @@ class EngineSupervisor:
             if not await self._becomes_ready(exited):
                 return f"it did not come up within {self._start_seconds:g} s"
             self._was_ready = True
+            self._engine.pulse.beat()
             self._watch = Watch(self._engine, self._patience)
             self._enter("ready")
             return await self._watch.until_over(exited)

@@ -9,6 +9,7 @@ cut stream with `[DONE]`, and when `reconcile` is left out (the adapters after e
 """
 
 import json
+import shutil
 import signal
 import threading
 import time
@@ -22,12 +23,14 @@ import pytest
 
 from tests.live import LiveService
 from tests.service.product import Product, running
-from tests.service.swapping import LONG, read, registered, set_adapter
+from tests.service.swapping import LONG, read, registered
 
 FLOUR = "How long does rye flour last?"
 OFF = {"passages": False, "demonstrations": False}
+QUOTED = {"pantry": FLOUR, "legal": "Who approves salaries above £95,000?"}
 SLOW = "slow " + "and " * 40
 STALL = 0.6
+ASKED = "How do I clean the machine?"
 
 
 @pytest.fixture(scope="module")
@@ -166,10 +169,14 @@ def test_a_slow_answer_is_not_taken_for_a_hanging_engine(patient: Product) -> No
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
-    """A service whose engine may be killed. Without an index of its own for every domain."""
-    settings = {"DSLM_ENGINE_STALL_SECONDS": "4"}
-    service = LiveService(tmp_path_factory.mktemp("own") / "store", settings).start()
+def own(
+    indexed: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiveService]:
+    """A service of its own, which loses patience sooner; but a busy machine needs some."""
+    store = tmp_path_factory.mktemp("own") / "store"
+    shutil.copytree(indexed[0], store)
+    settings = {"DSLM_ENGINE_STALL_SECONDS": "12", "DSLM_DOMAINS": str(indexed[1])}
+    service = LiveService(store, settings).start()
     try:
         yield service.ready()
     finally:
@@ -199,25 +206,41 @@ def stop_core(service: LiveService) -> None:
     assert httpx.get(f"{service.engine_url}/health").status_code == 200
 
 
+def survives(
+    service: LiveService, end: Callable[[LiveService], None], asked: str, quoting: str
+) -> None:
+    """`asked`: a domain without a fallback, here with an adapter; `quoting`: one that quotes."""
+    url = f"{service.url}/v1/domains/{asked}/adapter"
+    httpx.put(url, json={"adapter": "support-style@1"}, timeout=60).raise_for_status()
+    names = registered(service, "support-style")
+    before = {one.pid for one in service.engine_processes()}
+    cut = read(service, {**LONG, "model": asked}, after=20, then=lambda: end(service))
+    assert is_cut(cut)
+    refused = service.chat(asked, ASKED)
+    assert refused.status_code == 503, service.log()
+    assert int(refused.headers["Retry-After"]) >= 1
+    quoted = service.chat(quoting, QUOTED[quoting]).json()
+    assert quoted["dslm"]["mode"] == "quote"
+    assert httpx.get(f"{service.url}/ready").status_code == 503
+    service.wait_for(lambda: httpx.get(f"{service.url}/ready").status_code == 200, 240)
+    # The first answer after it: its adapter is there.
+    after = service.chat(asked, ASKED, max_tokens=8, dslm=OFF)
+    assert after.status_code == 200, service.log()
+    assert after.json()["dslm"]["adapter"] == "support-style@1"
+    assert registered(service, "support-style") == names
+    assert not before & set(psutil.pids()), "a process of the dead engine lives on"
+
+
 @pytest.mark.vllm
 @pytest.mark.slow
-@pytest.mark.parametrize("end", [kill_server, kill_core, stop_core], ids=lambda end: end.__name__)
-def test_vllm_may_end_in_any_way(own: LiveService, end: Callable[[LiveService], None]) -> None:
-    set_adapter(own, "support-style@1")
-    names = registered(own, "support-style")
-    before = {one.pid for one in own.engine_processes()}
-    cut = read(own, LONG, after=20, then=lambda: end(own))
-    assert is_cut(cut)
-    refused = own.chat("support", "How do I clean the machine?")
-    assert refused.status_code == 503
-    assert int(refused.headers["Retry-After"]) >= 1
-    quoted = own.chat("legal", "Who approves salaries above £95,000?").json()
-    assert quoted["dslm"]["mode"] == "quote"
-    assert httpx.get(f"{own.url}/ready").status_code == 503
-    own.wait_for(lambda: httpx.get(f"{own.url}/ready").status_code == 200, 240)
-    # The first answer after it: its adapter is there.
-    after = own.chat("support", "How do I clean the machine?", max_tokens=8)
-    assert after.status_code == 200
-    assert after.json()["dslm"]["adapter"] == "support-style@1"
-    assert registered(own, "support-style") == names
-    assert not before & set(psutil.pids()), "a process of the dead engine lives on"
+def test_vllm_may_be_killed(live: LiveService) -> None:
+    survives(live, kill_server, "support", "legal")
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [kill_core, stop_core], ids=lambda end: end.__name__)
+def test_the_core_of_vllm_may_die_or_hang_alone(
+    own: LiveService, end: Callable[[LiveService], None]
+) -> None:
+    survives(own, end, "garden", "pantry")

@@ -126,10 +126,10 @@ def test_after_the_limit_what_runs_is_ended_aloud_and_a_second_signal_is_the_lim
     places = {"DSLM_MAX_CONCURRENT": "4", "DSLM_MAX_CONCURRENT_DOMAIN": "3"}
     with serve(indexed, store, engine, DSLM_DRAIN_SECONDS="600", **places) as service:
         never_reads = socket.create_connection(("127.0.0.1", service.port))
-        body = json.dumps(slow(5000, stream=True)).encode()
+        body = json.dumps(slow(900, stream=True)).encode()
         head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}"
         never_reads.sendall(head.encode() + b"\r\n\r\n" + body)
-        streamed, whole = Asked(service, slow(5000, stream=True)), Asked(service, slow(5000))
+        streamed, whole = Asked(service, slow(900, stream=True)), Asked(service, slow(900))
         service.wait_for(lambda: engine.running == 3, 10)
         waits = Asked(service, slow(1))
         service.wait_for(lambda: "queued 1.0" in httpx.get(f"{service.url}/metrics").text, 5)
@@ -156,7 +156,7 @@ def test_after_the_limit_what_runs_is_ended_aloud_and_a_second_signal_is_the_lim
 def test_the_limit_is_a_setting(indexed: tuple[Path, Path], store: Path) -> None:
     engine = FakeEngine()
     with serve(indexed, store, engine, DSLM_DRAIN_SECONDS="0.3") as service:
-        streamed = Asked(service, slow(5000, stream=True))
+        streamed = Asked(service, slow(900, stream=True))
         service.wait_for(lambda: engine.running == 1, 10)
         service.child.send_signal(signal.SIGTERM)
         assert service.child.wait(15) == 0
