@@ -20,8 +20,8 @@ from service.child import ChildSettings
 from service.documents import Documents
 from service.engines.bases import ServedBase, read_bases
 from service.engines.entries import check_bases, read_entries
+from service.engines.fleet import Engines
 from service.engines.planned import MemoryPlan, plan_memory
-from service.engines.pool import Engines
 from service.engines.units import EngineBuilder
 from service.jobs import Jobs
 from service.settings import ServiceSettings

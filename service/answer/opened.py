@@ -14,7 +14,8 @@ from indexer.domain import Domain
 from indexer.search.retriever import Retriever
 from indexer.settings import Paths
 from service.answer.snapshots import OpenSnapshots
-from service.engines.pool import EnginePool, Engines, Held
+from service.engines.fleet import Engines
+from service.engines.pool import EnginePool, Held
 from service.errors import Unavailable
 
 Role = Literal["live", "canary", "mirror", "pinned"]

@@ -20,7 +20,7 @@ from service.answer.beside import Beside, Caller, Part
 from service.answer.following import Follower
 from service.answer.opened import Opening
 from service.answer.opened import OpenRelease as OpenRelease
-from service.engines.pool import Engines
+from service.engines.fleet import Engines
 from service.errors import Conflict, Unavailable, UnknownDomain
 from service.telemetry import Telemetry
 

@@ -12,8 +12,9 @@ from service.engines.command import Child, engine_command, engine_environment
 from service.engines.engine import Engine
 from service.engines.entries import BASE_NAME, EngineEntry
 from service.engines.external import External, bearer
+from service.engines.fleet import Engines
 from service.engines.planned import MemoryPlan, Place, places
-from service.engines.pool import EnginePool, Engines, Unit
+from service.engines.pool import EnginePool, Unit
 from service.engines.process import ElsewhereHost, EngineHost, EngineProcess
 from service.engines.supervisor import EngineSupervisor
 from service.engines.switch import AdapterSwitch

@@ -24,7 +24,8 @@ from service.app import create_app
 from service.bootstrap import build
 from service.engines.bases import ServedBase
 from service.engines.entries import EngineEntry
-from service.engines.pool import EASY, EnginePool, Engines, Unit, ranked
+from service.engines.fleet import Engines
+from service.engines.pool import EASY, EnginePool, Unit, ranked
 from service.engines.switch import Registered
 from service.errors import EngineRejected, Overloaded, Unavailable
 from service.settings import DEMO, ServiceSettings
