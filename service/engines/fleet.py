@@ -1,4 +1,4 @@
-"""The engines of every base together: started, watched and stopped as one, asked each on its own."""
+"""The engines of every base together: started, watched and stopped as one."""
 
 import asyncio
 from collections.abc import Iterator, Mapping
