@@ -242,7 +242,12 @@ def read_settings(**changes: Any) -> "ServiceSettings":
 
 
 def workplace(settings: "ServiceSettings") -> Workplace:
-    return Workplace(Paths(settings.store), settings.domains, settings.base, settings.max_lora_rank)
+    base = settings.base
+    if settings.engines:
+        from service.engines.entries import BASE_NAME, read_entries
+
+        base = read_entries(settings)[BASE_NAME].base or base
+    return Workplace(Paths(settings.store), settings.domains, base, settings.max_lora_rank)
 
 
 def live_release(place: Workplace, domain: str) -> "Release":
