@@ -81,7 +81,7 @@ async def measure(
     _index(settings.chunks, folder, variables, say)
     port, log = free_port(), folder / "upstream.log"
     upstream = [sys.executable, "-m", "eval.bench.upstream", str(port), "0"]
-    variables["DSLM_ENGINE_URL"] = f"http://127.0.0.1:{port}"
+    variables["DSLM_ENGINE_URLS"] = f"http://127.0.0.1:{port}"
     texts = Texts(settings.chunks)
     count = settings.questions
     asked = [texts.question(n * _STRIDE % settings.chunks) for n in range(3 * count + 20)]

@@ -123,7 +123,7 @@ def service_settings(folder: Path, engine: str) -> dict[str, str]:
     if not domains.exists():
         shutil.copytree(source, domains / DOMAIN_NAME)
     return {
-        "DSLM_ENGINE_URL": engine,
+        "DSLM_ENGINE_URLS": engine,
         "DSLM_DOMAINS": str(domains),
         "DSLM_MAX_MODEL_LEN": CONTEXT,
     }
