@@ -4,10 +4,11 @@ The rewriting is only ever searched with; the question that is answered stays th
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from indexer.domain import RetrievalSettings
 from indexer.search.conversation import Turn, search_text, stands_alone
 from service.answer.opened import OpenRelease
 from service.answer.request import ChatRequest
@@ -37,11 +38,9 @@ UNASKED = Sought("")
 
 async def sought_for(request: ChatRequest, opened: OpenRelease, ask: Ask | None) -> Sought:
     """As the release's `history` and `rewrite` say; `ask` is None where no engine answers now."""
-    settings = opened.release.retrieval
-    turns = turns_of(request)
+    settings, turns = opened.release.retrieval, turns_of(request)
     text = search_text(turns, settings.history)
-    wanted = settings.rewrite and len(turns) > 1 and settings.history != "none"
-    if not wanted or ask is None or (settings.history == "auto" and stands_alone(turns[-1][1])):
+    if ask is None or not _is_rewritten(request, settings, turns):
         return Sought(text)
     began = time.perf_counter()
     said = await _rewritten(turns, ask)
@@ -55,6 +54,14 @@ def turns_of(request: ChatRequest) -> list[Turn]:
         for message in request.conversation()
         if message.role in ("user", "assistant")
     ]
+
+
+def _is_rewritten(request: ChatRequest, settings: RetrievalSettings, turns: Sequence[Turn]) -> bool:
+    """Where something is looked up, and the question is not all that was said."""
+    if not settings.rewrite or settings.history == "none" or len(turns) < 2:
+        return False
+    looked_up = request.dslm.passages or request.dslm.demonstrations
+    return looked_up and not (settings.history == "auto" and stands_alone(turns[-1][1]))
 
 
 async def _rewritten(turns: list[Turn], ask: Ask) -> str:

@@ -264,9 +264,10 @@ def test_the_questions_of_the_domains_beside_are_unanswerable_here(tmp_path: Pat
 def test_a_threshold_is_a_cosine_of_any_candidate_in_every_mode(tmp_path: Path) -> None:
     """So it is on the scale that the service refuses by, whatever the order of the mode."""
     with _open(tmp_path / "snapshot", SOLVED) as lookup:
-        texts = [f"Where is {name} kept?" for name in NAMES[:5]]
+        texts = [f"Where is {name} kept?" for name in NAMES[:10]]
         for mode in ("dense", "lexical", "hybrid"):
-            settings = lookup.release.retrieval.model_copy(update={"mode": mode})
+            how = {"mode": mode, "passages": 1, "neighbours": 1}
+            settings = lookup.release.retrieval.model_copy(update=how)
             for text, best in zip(texts, _best_cosines(lookup, texts, settings), strict=True):
                 (asked,) = lookup.ask([text])
                 for least, found in ((best - 1e-5, True), (best + 1e-5, False)):
