@@ -16,7 +16,7 @@ from service.answer.request import ChatRequest
 from service.api.auth import caller_of
 from service.api.events import GONE, EventStream, unless_gone
 from service.api.ledger import UNKNOWN, Entry, Ledger
-from service.api.limits import Admission, Leave
+from service.api.limits import Admission, Leave, expected_tokens
 from service.api.wire import Json
 from service.errors import Unavailable, status_of
 from service.phases import phase
@@ -83,11 +83,13 @@ class Desk:
         caller = caller_of(request)
         caller.check_chat(domain)
         adapter = self._gateway.adapter_of(body)
+        size = int(request.headers.get("content-length") or 0)
+        tokens = expected_tokens(size, body.limit(), body.n or 1)
         reserved = caller.reserve(body.limit() or 0)
         try:
-            place = self._admission.at_once(domain, caller.id, adapter)
+            place = self._admission.at_once(domain, caller.id, adapter, tokens)
             if place is None:
-                waiting = self._admission.permit(domain, caller.id, adapter)
+                waiting = self._admission.permit(domain, caller.id, adapter, tokens)
                 place = await unless_gone(request, waiting, lambda late: late())
         except BaseException:
             caller.settle(reserved, {})

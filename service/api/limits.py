@@ -23,6 +23,8 @@ Leave = Callable[[], None]
 Name = TypeVar("Name", str, tuple[str, str])
 TURN_SECONDS = 1.0
 SMOOTHING = 0.1
+BYTES_PER_TOKEN = 4
+USUAL_ANSWER = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ class Admission:
         if self._shut:
             raise self._shut
         wish = Wish(domain, key, adapter, tokens)
-        if self._queues.get(domain) or not self._is_free(wish):
+        if self._queues.get(domain) or self._room_is_kept() or not self._is_free(wish):
             return None
         self._count(wish, 1)
         return self._leave(wish)
@@ -207,8 +209,7 @@ class Admission:
         bound, own = self._limits.tokens, self._tokens[wish.domain]
         if not bound:
             return True
-        fits = self._fits(wish)
-        return fits and (not own or own + wish.tokens <= bound * 3 // 4)
+        return self._fits(wish) and (not own or own + wish.tokens <= bound * 3 // 4)
 
     def _fits(self, wish: Wish) -> bool:
         total = self._tokens.total()
@@ -229,16 +230,17 @@ class Admission:
         self._telemetry.queued.set(self.waiting)
 
     def _next(self) -> Waiter | None:
-        heads = [self._head(queue) for queue in self._queues.values() if queue]
-        if self._room_is_kept(heads):
+        if self._room_is_kept():
             return None
+        heads = [self._head(queue) for queue in self._queues.values() if queue]
         free = [one for one in heads if self._is_free(one.wish)]
         return min(free, key=lambda one: (self._load(one.wish.domain), one.since), default=None)
 
-    def _room_is_kept(self, heads: list[Waiter]) -> bool:
+    def _room_is_kept(self) -> bool:
         """One who needs much and has waited long would starve among many who need little."""
-        if not self._limits.tokens:
+        if not self._limits.tokens or not self._queues:
             return False
+        heads = [self._head(queue) for queue in self._queues.values() if queue]
         long_ago = self._clock() - TURN_SECONDS
         return any(one.since < long_ago and not self._fits(one.wish) for one in heads)
 
@@ -260,6 +262,11 @@ class Admission:
                 if now - first.since > TURN_SECONDS:
                     self._closed = next(iter(self._adapters))
                     return
+
+
+def expected_tokens(body_bytes: int, limit: int | None, choices: int) -> int:
+    """What an answer may come to, from what is known before any work is done for it."""
+    return body_bytes // BYTES_PER_TOKEN + (limit or USUAL_ANSWER) * choices
 
 
 def _add(counter: Counter[Name], name: Name, change: int) -> None:

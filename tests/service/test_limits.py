@@ -13,8 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexer.errors import BadInput
-from service.api.limits import TURN_SECONDS, Admission, Limits, limits_of
-from service.errors import Overloaded
+from service.api.limits import (
+    TURN_SECONDS,
+    Admission,
+    Limits,
+    Wish,
+    expected_tokens,
+    limits_of,
+)
+from service.errors import Overloaded, Stopping
 from service.settings import ServiceSettings
 from service.telemetry import Telemetry
 from tests.service.product import Product
@@ -37,23 +44,30 @@ class Crowd:
     """Clients in every state, and what must hold of them."""
 
     def __init__(self, **changes: Any) -> None:
-        limits = {"answers": 4, "per_domain": 3, "queued": 3, "adapters": 2, **changes}
+        limits = {
+            "answers": 4,
+            "per_domain": 3,
+            "queued": 3,
+            "adapters": 2,
+            "tokens": 80,
+            **changes,
+        }
         self.limits = dataclasses.replace(ROOMY, **limits)
         self.admission = admission(**limits)
-        self.tasks: list[asyncio.Task[tuple[str, str | None, Leave] | None]] = []
-        self.inside: list[tuple[str, str | None, Leave]] = []
+        self.tasks: list[asyncio.Task[tuple[Wish, Leave] | None]] = []
+        self.inside: list[tuple[Wish, Leave]] = []
 
     async def arrive(self, number: int) -> None:
         domain = "abc"[number % 3]
         adapter = None if number % 4 == 0 else domain
-        self.tasks.append(asyncio.create_task(self._ask(domain, f"key{number % 2}", adapter)))
+        wish = Wish(domain, f"key{number % 2}", adapter, number % 5 * 25)
+        self.tasks.append(asyncio.create_task(self._ask(wish)))
         await settle()
 
-    async def _ask(
-        self, domain: str, key: str, adapter: str | None
-    ) -> tuple[str, str | None, Leave] | None:
+    async def _ask(self, wish: Wish) -> tuple[Wish, Leave] | None:
         try:
-            return domain, adapter, await self.admission.permit(domain, key, adapter)
+            permit = self.admission.permit(wish.domain, wish.key, wish.adapter, wish.tokens)
+            return wish, await permit
         except Overloaded:
             return None
 
@@ -66,21 +80,23 @@ class Crowd:
 
     async def leave(self, number: int) -> None:
         if self.inside:
-            self.inside.pop(number % len(self.inside))[2]()
+            self.inside.pop(number % len(self.inside))[1]()
         await settle()
 
     async def give_up(self, number: int, *, at_the_same_moment: bool) -> None:
         """Cancel one who waits; also just when its place comes free."""
         if at_the_same_moment and self.inside:
-            self.inside.pop(number % len(self.inside))[2]()
+            self.inside.pop(number % len(self.inside))[1]()
         if self.tasks:
             self.tasks[number % len(self.tasks)].cancel()
         await settle()
 
     def check(self) -> None:
         limits = self.limits
-        domains = Counter(domain for domain, _, _ in self.inside)
-        adapters = {adapter for _, adapter, _ in self.inside if adapter}
+        domains = Counter(wish.domain for wish, _ in self.inside)
+        adapters = {wish.adapter for wish, _ in self.inside if wish.adapter}
+        tokens = [wish.tokens for wish, _ in self.inside]
+        assert sum(tokens) <= limits.tokens or len(set(tokens) - {0}) == 1
         assert self.admission.in_flight == len(self.inside) <= limits.answers
         assert all(count <= limits.per_domain for count in domains.values())
         assert len(adapters) <= limits.adapters
@@ -158,6 +174,53 @@ async def test_places_go_to_the_domain_with_the_least_for_its_share_then_to_the_
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_tokens_in_flight_are_bounded_and_those_of_one_domain_to_three_quarters() -> None:
+    desk = admission(tokens=100)
+    first = desk.at_once("a", "", None, 50)
+    assert first is not None
+    assert desk.at_once("a", "", None, 30) is None  # 80 of the 75 that one domain may have
+    second = desk.at_once("b", "", None, 40)
+    assert second is not None
+    assert desk.at_once("c", "", None, 20) is None  # 110 of 100
+    first()
+    second()
+    giant = desk.at_once("a", "", None, 1000)
+    assert giant is not None, "what is beyond all bounds has the engine for itself"
+    assert desk.at_once("b", "", None, 1) is None
+
+
+async def test_one_who_needs_many_tokens_does_not_starve_among_many_who_need_few() -> None:
+    now = 0.0
+    desk = admission(lambda: now, tokens=100)
+    small = [desk.at_once("b", "", None, 35), desk.at_once("b", "", None, 35)]
+    large = asyncio.create_task(desk.permit("a", "", None, 70))
+    await settle()
+    assert desk.at_once("c", "", None, 10), "nobody has waited long yet"
+    now = 2 * TURN_SECONDS
+    assert desk.at_once("c", "", None, 10) is None, "room is kept for the one who waits"
+    for leave in small:
+        assert leave is not None
+        leave()
+    await settle()
+    assert large.done()
+    assert expected_tokens(400, 50, 2) == 200
+
+
+async def test_a_closed_admission_sends_those_who_wait_and_those_who_come_away() -> None:
+    desk = admission(answers=1)
+    leave = await desk.permit("a", "", None)
+    waiting = asyncio.create_task(desk.permit("a", "", None))
+    await settle()
+    desk.close(Stopping())
+    with pytest.raises(Stopping):
+        await waiting
+    with pytest.raises(Stopping):
+        await desk.permit("b", "", None)
+    assert (desk.in_flight, desk.waiting) == (1, 0)
+    leave()
+    assert desk.in_flight == 0
 
 
 class Simulation:
