@@ -57,6 +57,8 @@ class Markers:
         return "".join(passed)
 
     def _pass(self, text: str) -> str:
+        if not text:
+            return text
         self._parts.append(text)
         self._length += len(text)
         if self._cited:
