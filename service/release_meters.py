@@ -1,6 +1,6 @@
 """What is counted of releases: by domain and by why a release answers, never by its number.
 
-Numbers grow for ever; why has four values: live, canary, pinned (asked for by number), mirror.
+Numbers grow for ever; why has three values: live, canary, pinned (asked for by its number).
 """
 
 from collections.abc import Sequence

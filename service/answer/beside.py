@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from adapters.release import ReleaseStore
-from adapters.traffic import Canary, Mirror, Traffic
+from adapters.traffic import Canary, Mirror
 from indexer.errors import DslmError
 from service.answer.opened import Opening, OpenRelease
 from service.telemetry import Telemetry
@@ -28,10 +29,18 @@ class Held:
 class Beside:
     """Owns which releases are open beside the live ones."""
 
-    def __init__(self, store: ReleaseStore, opening: Opening, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        names: Iterable[str],
+        store: ReleaseStore,
+        opening: Opening,
+        telemetry: Telemetry,
+    ) -> None:
         self._store = store
         self._opening = opening
-        self._telemetry = telemetry
+        for name in names:
+            gauge = telemetry.releases.canary_share.labels(name)
+            gauge.set_function(partial(self._share, name))
         self._held: dict[tuple[str, Part], Held] = {}
         self._refused: dict[tuple[str, Part], str] = {}
 
@@ -70,7 +79,6 @@ class Beside:
             await self._match(name, "canary", traffic.canary),
             await self._match(name, "mirror", traffic.mirror),
         ]
-        self._tell(name, traffic)
         for error in filter(None, errors):
             raise error
 
@@ -109,7 +117,7 @@ class Beside:
         if held:
             self._opening.close(held.opened)
 
-    def _tell(self, name: str, traffic: Traffic) -> None:
+    def _share(self, name: str) -> float:
+        """Of the callers that really fall to the canary here."""
         held = self._held.get((name, "canary"))
-        share = traffic.canary.share if traffic.canary and held else 0.0
-        self._telemetry.releases.canary_share.labels(name).set(share)
+        return held.wanted.share if held and not held.opened.refusal() else 0.0

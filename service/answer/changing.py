@@ -86,7 +86,8 @@ class ReleaseChanges:
 
             if wanted.activate:
                 return await self._releases.flip(name, make, self._activate(name, cause))
-            return await asyncio.to_thread(make)
+            async with self._releases.changing(name):
+                return await asyncio.to_thread(make)
 
     async def set_adapter(self, name: str, reference: str | None, cause: Cause) -> Release:
         """Make and activate a release with another adapter (None: without)."""
@@ -145,7 +146,8 @@ class ReleaseChanges:
         """Let the live release answer everything, or ask nobody again."""
         self._releases.domain(name)
         stop = drop_canary if part == "canary" else end_mirror
-        await asyncio.to_thread(stop, self._store, name, cause)
+        async with self._releases.changing(name):
+            await asyncio.to_thread(stop, self._store, name, cause)
         await self._releases.refresh(name)
 
     def _activate(self, name: str, cause: Cause) -> Publish:

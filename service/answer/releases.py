@@ -44,7 +44,7 @@ class Releases:
         self.domains = domains
         self.store = ReleaseStore(paths)
         self.opening = Opening(paths, registry, engines, domains)
-        self.beside = Beside(self.store, self.opening, telemetry)
+        self.beside = Beside(domains, self.store, self.opening, telemetry)
         self._telemetry = telemetry
         self._live: dict[str, OpenRelease] = {}
         self._pinned: OrderedDict[str, OpenRelease] = OrderedDict()
@@ -70,7 +70,7 @@ class Releases:
         finally:
             self.release(opened)
 
-    async def acquire(self, model: str, caller: Caller = str) -> OpenRelease:
+    async def acquire(self, model: str, caller: Caller | None = None) -> OpenRelease:
         """Hold what answers for `domain`, or release N by `domain@N`; `release` must follow.
 
         `caller` says who asks: some fall to the canary. Without one it is the live release.
@@ -119,6 +119,10 @@ class Releases:
         self._pinned.clear()
         self.beside.close()
         await self.opening.settle()
+
+    def changing(self, name: str) -> asyncio.Lock:
+        """One change of a domain at a time: they wait here, not on threads that others need."""
+        return self._changing[name]
 
     async def flip(self, name: str, target: Callable[[], Release], publish: Publish) -> Release:
         """Open `target` first: if that fails nothing has changed. Then LIVE, then the reference.
@@ -177,8 +181,9 @@ class Releases:
         if old:
             self.opening.close(old)
 
-    def _answering(self, name: str, caller: Caller) -> OpenRelease | None:
-        return self.beside.canary(name, caller) or self._live.get(name)
+    def _answering(self, name: str, caller: Caller | None) -> OpenRelease | None:
+        live = self._live.get(name)
+        return (caller and live and self.beside.canary(name, caller)) or live
 
     def _numbered(self, name: str, number: str) -> OpenRelease | None:
         live = self._live.get(name)
@@ -201,6 +206,8 @@ class Releases:
 
     def _find(self, name: str, number: str) -> Release:
         try:
+            if str(int(number)) != number:
+                raise ValueError(number)
             return self.store.get(name, int(number))
         except (ValueError, NotFound) as error:
             raise UnknownDomain(

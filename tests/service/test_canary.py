@@ -1,5 +1,6 @@
 """A canary: a share of the callers, each of whom stays with his release, and nobody else."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from adapters.traffic import Canary
 from service.answer.affinity import affinity
 from service.answer.completion import CompletionRequest
 from service.answer.request import ChatRequest
+from tests.live import LiveService
 from tests.service.product import Product, served
 from tests.service.trying import (
     BARE,
@@ -104,6 +106,24 @@ def test_a_number_that_is_asked_for_answers_whoever_asks(product: Product) -> No
         told = done(product.chat(f"garden@{number}", user="x", dslm=BARE))["dslm"]
         assert told["release"] == number
     assert done(product.chat("pantry"))["dslm"]["release"] == 1
+
+
+def test_whoever_does_not_say_who_asks_gets_the_live_release(product: Product) -> None:
+    """Documents and embeddings are those of the live release."""
+    begin(product, 1.0)
+    releases = product.service.releases
+    opened = asyncio.run(releases.acquire("garden"))
+    releases.release(opened)
+    assert opened.release.number == 2
+    assert ask(product, "x")["dslm"]["release"] == 3
+    done(call(product, "GET", "documents/roses.md"))
+    done(product.post("/v1/embeddings", {"model": "garden", "input": "Roses"}))
+
+
+@pytest.mark.parametrize("number", ["03", "+3", " 3", "3.0", "\uff13", "", "1e1"])
+def test_a_release_has_one_name(product: Product, number: str) -> None:
+    response = product.chat(f"garden@{number}", dslm=BARE)
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "model_not_found")
 
 
 def test_completions_and_streams_fall_to_it_as_well(product: Product) -> None:
@@ -267,3 +287,36 @@ def test_who_asks_is_the_first_of_what_a_request_carries() -> None:
     bare = CompletionRequest(model="garden", prompt="Hello")
     assert affinity(bare) == affinity(CompletionRequest(model="garden", prompt="Hello"))
     assert affinity(CompletionRequest(model="garden", prompt=[1, 2], user="u")) == "user:u"
+
+
+@pytest.mark.vllm
+def test_on_vllm_each_caller_gets_what_his_version_says_alone(live: LiveService) -> None:
+    question = "How long should I soak a new filter cartridge before fitting it?"
+    domain = f"{live.url}/v1/domains/support"
+
+    def said(model: str, user: str = "") -> tuple[int, str]:
+        answer = live.chat(model, question, user=user, max_tokens=32).json()
+        return answer["dslm"]["release"], answer["choices"][0]["message"]["content"]
+
+    def change(method: str, path: str, body: object = None) -> int:
+        response = httpx.request(method, f"{domain}/{path}", json=body, timeout=60)
+        assert response.status_code in (200, 201), response.text
+        return int(response.json().get("number") or 0)
+
+    try:
+        first = change("PUT", "adapter", {"adapter": FIRST})
+        second = change("POST", "releases", {"adapter": SECOND})
+        alone = dict(said(f"support@{number}") for number in (first, second))
+        assert alone[first] != alone[second]
+        change("PUT", "canary", {"release": second, "share": 0.5})
+        canary = Canary(release=second, share=0.5)
+        users = [f"user-{number}" for number in range(60)]
+        theirs = [user for user in users if canary.takes("support", f"user:{user}")][:3]
+        others = [user for user in users if not canary.takes("support", f"user:{user}")][:3]
+        for one, other in zip(theirs, others, strict=True):
+            assert said("support", one) == (second, alone[second])
+            assert said("support", other) == (first, alone[first])
+        assert change("POST", "canary/promote") == second
+        assert said("support", "anybody") == (second, alone[second])
+    finally:
+        change("PUT", "adapter", {"adapter": FIRST})
