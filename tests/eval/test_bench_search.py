@@ -108,3 +108,12 @@ def test_what_cannot_be_measured_is_refused(options: list[str], complaint: str) 
     outcome = CliRunner().invoke(app, ["search", *options])
     assert isinstance(outcome.exception, BadInput)
     assert complaint in outcome.exception.message
+
+
+def test_when_time_is_up_no_more_than_a_few_questions_are_asked() -> None:
+    questions = np.eye(200, dtype=np.float32)
+    found = search_bench.in_turns([lambda _: np.zeros((1, 10), np.int64)] * 2, questions, 0.0)
+    assert [len(timings.wall) for timings in found[0]] == [50, 50]
+    assert found[1].shape == (50, 10)
+    all_asked = search_bench.in_turns([lambda _: np.zeros((1, 10), np.int64)], questions, 60.0)
+    assert len(all_asked[0][0].wall) == 200
