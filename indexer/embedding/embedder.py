@@ -55,7 +55,7 @@ class Embedder:
         if self.device == "cpu":
             torch.set_num_threads(1)  # for each of our threads: many small texts, not one large
         loaded = load(settings, self.device, self.dtype if self.backend == "torch" else "fp32")
-        self._tokenizer, self._counter = loaded.tokens, loaded.counter
+        self._tokenizer, self.counter = loaded.tokens, loaded.counter
         parts = loaded.parts
         self._pool, self._padding = parts.pool, parts.padding
         self.revision, self.pooling = loaded.revision, parts.pooling
@@ -73,7 +73,7 @@ class Embedder:
 
     def count_tokens(self, text: str) -> int:
         """The model's own tokens, without those that every text gets."""
-        return len(self._counter.encode(text, add_special_tokens=False).ids)
+        return len(self.counter.encode(text, add_special_tokens=False).ids)
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         """Questions that look for passages: unit rows [n, dimension]."""
@@ -161,7 +161,7 @@ class Embedder:
         return _checked(vectors)
 
     def _room(self, limit: int) -> int:
-        special = len(self._counter.encode("").ids)
+        special = len(self.counter.encode("").ids)
         prefix = max(self.count_tokens(self.query_prefix), self.count_tokens(self.passage_prefix))
         return limit - special - prefix
 

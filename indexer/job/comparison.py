@@ -90,6 +90,10 @@ class Comparison:
         query = "SELECT count(*) FROM found WHERE action IN (?, ?)"
         return self._catalog.count(query, NEW, CHANGED)
 
+    def will_give_documents(self) -> bool:
+        """Whether something is new or was read before and has changed; else it may be in vain."""
+        return bool(self._catalog.rows(_PROMISING, NEW, CHANGED, READ))
+
     def bytes_to_read(self) -> int:
         query = "SELECT sum(size) FROM found WHERE action IN (?, ?)"
         return self._catalog.count(query, NEW, CHANGED)
@@ -152,6 +156,10 @@ def _digest(file: Path) -> str:
 _GONE = f"""
 SELECT path FROM files WHERE path NOT IN (SELECT path FROM found)
     AND path NOT IN (SELECT note FROM found WHERE action = '{RENAMED}')
+"""
+_PROMISING = """
+SELECT 1 FROM found LEFT JOIN files USING (path)
+WHERE action = ? OR (action = ? AND files.state = ?) LIMIT 1
 """
 _CANDIDATES = f"""
 SELECT path, file, size FROM found WHERE action = ? AND size > 0 AND size IN (

@@ -1,8 +1,8 @@
-"""Embedding models of a job: loaded in a thread and only if there is something to embed."""
+"""Embedding models of a job: loaded aside and only if there is something to embed."""
 
 import json
-import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from indexer.domain import EmbedderSettings
 from indexer.embedding.weights import identity
@@ -10,6 +10,9 @@ from indexer.job.counting import Counter, light_counter, probe_counts
 from indexer.job.runner import TextEmbedder
 from indexer.store.catalog import Catalog
 from indexer.store.manifest import EmbedderMark, Probe
+
+if TYPE_CHECKING:
+    from indexer.embedding.apart import Process
 
 _POLL_SECONDS = 0.1
 
@@ -23,33 +26,32 @@ class Loading:
         self.settings = settings
         self._catalog = catalog
         self._loaded = loaded
-        self._error: BaseException | None = None
-        self._thread: threading.Thread | None = None
+        self._process: Process | None = None
         # What an embedder of this identity said of itself is kept: asking again would load it.
         self._key = f"embedder/{'given' if loaded else identity(settings)}"
         self._counts_key = f"counts/{self._key}"
 
     def start(self) -> None:
         """Begin, if it has not begun."""
-        if self._loaded is None and self._thread is None:
-            self._thread = threading.Thread(target=self._load, name="load")
-            self._thread.start()
+        if self._loaded is None and self._process is None:
+            # Imported here: a run that finds nothing to do needs none of it.
+            from indexer.embedding.apart import Process
+
+            self._process = Process(self.settings)
 
     def get(self, waiting: Callable[[], None]) -> TextEmbedder:
         """The model; `waiting` is called again and again until it is there."""
         self.start()
-        while self._thread is not None and self._thread.is_alive():
+        while self._loaded is None:
             waiting()
-            self._thread.join(_POLL_SECONDS)
-        if self._error is not None:
-            raise self._error
-        assert self._loaded is not None
+            if self._process is not None and self._process.arrived(_POLL_SECONDS):
+                self._loaded = self._process.embedder()
         return self._loaded
 
     def settle(self) -> None:
-        """Wait until nothing is being loaded: a program must not end within an import."""
-        if self._thread is not None:
-            self._thread.join()
+        """End the process that holds the model, if one was started."""
+        if self._process is not None:
+            self._process.close()
 
     def mark(self, waiting: Callable[[], None]) -> EmbedderMark:
         """What the manifest says of it."""
@@ -70,15 +72,6 @@ class Loading:
             return None
         counts = json.loads(self._catalog.meta(self._counts_key) or "[]")
         return light_counter(self.settings, mark.max_tokens, counts)
-
-    def _load(self) -> None:
-        try:
-            # Imported here: it takes seconds, and a run that finds nothing to do needs none of it.
-            from indexer.embedding.embedder import Embedder
-
-            self._loaded = Embedder(self.settings)
-        except BaseException as error:  # handed on to who waits for it
-            self._error = error
 
 
 def _mark(settings: EmbedderSettings, embedder: TextEmbedder) -> EmbedderMark:

@@ -70,6 +70,8 @@ class Steps:
         intake = Intake(self.catalog, comparison, reader, mask, self.domain)
         again = intake.settle()
         total = comparison.count_to_read() + len(again)
+        if comparison.will_give_documents():  # the model is loaded while reading goes on
+            self.passages.start()
         if total:
             self.bytes_read = comparison.bytes_to_read()
             intake.read(self.runner, again, self._heard(total))
@@ -84,7 +86,7 @@ class Steps:
         def heard(changed: bool) -> None:
             nonlocal done
             done += 1
-            if changed:  # it will have to be embedded: the model is loaded while reading goes on
+            if changed:  # it will have to be embedded
                 self.passages.start()
             self.meter.step("read", done, total)
 

@@ -5,7 +5,6 @@ begun it, then what it gave. Whatever goes wrong with a file costs this process 
 """
 
 import contextlib
-import ctypes
 import hashlib
 import os
 import resource
@@ -16,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
+from indexer.lifeline import die_with
 from indexer.reading.confined import forbid_network_and_programs
 from indexer.reading.opening import Unopened, content_of, reading_of
 from indexer.reading.outcome import Reading
@@ -24,7 +24,6 @@ from indexer.reading.walk import SourceFile
 from indexer.reading.wire import packed, read_message, reading_message, to_rules, to_source
 from indexer.records import Rejected
 
-_PR_SET_PDEATHSIG = 1
 # What may be written in all: the last words of a library that gives up, to standard error.
 _WRITTEN = MIB
 # Above this much memory kept after a file the process ends, and a fresh one goes on.
@@ -33,7 +32,7 @@ _KEPT = 256 * MIB
 
 def main(parent: int) -> None:
     """Reads until the other side closes, or until it has grown too large to go on."""
-    _die_with(parent)
+    die_with(parent)
     requests, answers = _channels()
     first = read_message(requests)
     if first is None:
@@ -46,13 +45,6 @@ def main(parent: int) -> None:
         answers.write(packed(reading_message(reading)))
         if not whole or _resident() > _KEPT:
             return
-
-
-def _die_with(parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit()
 
 
 def _channels() -> tuple[BinaryIO, BinaryIO]:
