@@ -37,11 +37,16 @@ def search_text(turns: Sequence[Turn], history: History) -> str:
     if history == "none" or (history == "auto" and stands_alone(question)):
         return question
     earlier = _earlier(turns[:-1], answers=history == "turns")
-    return " ".join([question, *earlier, question]) if earlier else question
+    return " ".join([question, *earlier, question[:LONGEST]]) if earlier else question
 
 
 def stands_alone(question: str) -> bool:
-    """By English words: whether it points at nothing, and says enough of its own."""
+    """By English words: whether it points at nothing, and says enough of its own.
+
+    What is longer than a turn is remembered at says enough, whatever it points at.
+    """
+    if len(question) > LONGEST:
+        return True
     words = [word.lower() for word in _WORD.findall(question)]
     said = [word for word in words if word not in STOP_WORDS]
     refers = any(word in _REFERRING for word in words)

@@ -40,6 +40,13 @@ def test_a_whole_question_stands_alone(question: str) -> None:
     assert stands_alone(question)
 
 
+def test_a_long_question_says_enough_and_is_never_said_twice_in_full() -> None:
+    long = f"And why is it so? {'word ' * LONGEST}"
+    assert stands_alone(long)
+    text = search_text([*TALK[:2], ("user", long)], "questions")
+    assert len(text) <= len(long) + 2 * LONGEST + 2
+
+
 def test_each_setting_takes_along_what_it_says() -> None:
     first, answer, last = (text for _, text in TALK)
     assert search_text(TALK, "none") == last
