@@ -181,11 +181,11 @@ def test_one_bases_engine_that_dies_takes_no_other_domain_with_it(world: World) 
 
 
 def test_an_external_model_is_asked_in_openais_words_alone(world: World) -> None:
-    reply = world.product.chat("garden", temperature=0.5, max_tokens=9)
+    reply = world.product.chat("garden", max_tokens=9)
     assert reply.json()["model"] == "garden"
     (asked,) = world.large.asked
     assert (asked["model"], asked["max_completion_tokens"]) == ("big-1", 9)
-    assert set(asked) == {"model", "max_completion_tokens", "temperature", "messages"}
+    assert set(asked) == {"model", "max_completion_tokens", "messages"}
     assert "Prune roses in March." in asked["messages"][-1]["content"]
 
 
