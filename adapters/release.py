@@ -112,7 +112,7 @@ class ReleaseStore:
                 was, new = pointer.number(), release.number
                 with self.audit(domain).change("rollback", cause or this_user(), old=was, new=new):
                     pointer.point_back(new)
-                self._forget_canary(domain, new)
+                self._forget_canary(domain, was, new)
         return release
 
     def canary(self, domain: str) -> Release:
@@ -174,13 +174,13 @@ class ReleaseStore:
         if old != number:
             with self.audit(domain).change(action, cause, old=old, new=number):
                 pointer.point(number)
-        self._forget_canary(domain, number)
+        self._forget_canary(domain, old, number)
 
-    def _forget_canary(self, domain: str, live: int) -> None:
-        """What answers everything is nobody's canary any more."""
+    def _forget_canary(self, domain: str, *live: int | None) -> None:
+        """What answers everything is nobody's canary any more, nor what just did."""
         file = TrafficFile(self.paths, domain)
         traffic = file.read()
-        if traffic.canary and traffic.canary.release == live:
+        if traffic.canary and traffic.canary.release in live:
             file.write(traffic.model_copy(update={"canary": None}))
 
     def _write(self, release: Release) -> None:

@@ -102,6 +102,7 @@ def test_promoting_makes_the_canary_live_and_can_be_rolled_back(store: ReleaseSt
     assert live.number == 3
     assert store.traffic("support").releases() == {"mirror": 2}
     assert store.rollback("support").number == 1
+    assert store.traffic("support").canary is None
 
 
 @pytest.mark.parametrize("way", ["activate", "rollback", "crash"])
@@ -116,6 +117,8 @@ def test_what_is_live_is_nobodys_canary(store: ReleaseStore, paths: Paths, way: 
     else:  # between LIVE and TRAFFIC
         set_canary(store, "support", Canary(release=2, share=0.1), ME)
         paths.live("support").write_text("2\n", "utf-8")
+    assert store.traffic("support").canary is None
+    store.activate("support", 3)
     assert store.traffic("support").canary is None
 
 
