@@ -18,7 +18,7 @@ from service.engines.bases import ServedBase
 from service.engines.engine import Engine
 from service.engines.supervisor import EngineSupervisor
 from service.engines.switch import AdapterSwitch, Registered
-from service.errors import EngineRejected, Overloaded, Unavailable
+from service.errors import EngineRejected, Overloaded, ServiceError, Unavailable
 from service.telemetry import EngineMeters
 
 HOMES = 2
@@ -114,17 +114,27 @@ class EnginePool:
     async def hold(self, manifest: AdapterManifest) -> Held:
         """Register an adapter where it is at home; `let_go` must follow.
 
-        An engine that is away only notes it, and loads it before it is ready again.
+        An engine that is away only notes it, and loads it before it is ready again. One that is
+        full or has just died loads it when it must answer; EngineRejected if any refuses it.
         """
         held = Held(manifest)
         self._held.append(held)
         try:
-            for unit in ranked(self.units, manifest.digest)[:HOMES]:
-                await self._place(held, unit)
+            await self._settle_in(held)
         except BaseException:
             self.let_go(held)
             raise
         return held
+
+    async def _settle_in(self, held: Held) -> None:
+        trouble: list[ServiceError] = []
+        for unit in ranked(self.units, held.manifest.digest)[:HOMES]:
+            try:
+                await self._place(held, unit)
+            except (Overloaded, Unavailable) as error:
+                trouble.append(error)
+        if not held.places:
+            raise trouble[0]
 
     def let_go(self, held: Held) -> None:
         """End a release's use. Not async: it also runs where a cancellation ends every await."""

@@ -133,6 +133,24 @@ async def test_an_open_releases_adapter_is_held_by_two_engines_until_it_is_let_g
     assert not any(one.answers.total() for one in known.values())
 
 
+async def test_one_home_is_enough_and_one_refusal_too_much() -> None:
+    pool, known = pool_of("abc")
+    first, second, _ = order(pool, "x")
+    known[first].full = True
+    held = await pool.hold(manifest("x"))
+    assert known[second].holds == {"x"}
+    assert (await pool.lease(held)).unit.name == second
+    pool.let_go(held)
+    known[second].refuses = True
+    known[first].full = False
+    with pytest.raises(EngineRejected):
+        await pool.hold(manifest("x"))
+    known[second].refuses, known[first].full, known[second].full = False, True, True
+    with pytest.raises(Overloaded):
+        await pool.hold(manifest("x"))
+    assert not any(one.holds for one in known.values())
+
+
 async def test_beyond_its_share_an_engine_is_helped_first_by_the_one_that_holds_it_too() -> None:
     pool, known = pool_of("abcd")
     held = await pool.hold(manifest("x"))
