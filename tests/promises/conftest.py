@@ -1,20 +1,31 @@
-"""What several promises need: a second service whose engine has only just started."""
+"""What several promises need: a service with an engine of its own, which they may kill."""
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.live import LiveService
 
+SETTINGS = {
+    # It loses patience sooner; but a busy machine needs some.
+    "DSLM_ENGINE_STALL_SECONDS": "12",
+    "DSLM_MAX_CONCURRENT": "4",
+    "DSLM_MAX_CONCURRENT_DOMAIN": "3",
+    "DSLM_MAX_QUEUED": "4",
+    "DSLM_MAX_LORAS": "1",
+}
+
 
 @pytest.fixture(scope="session")
-def small(live: LiveService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
-    """A copy of the shared service's store behind an engine with two places for adapters."""
-    store = tmp_path_factory.mktemp("small") / "store"
-    shutil.copytree(live.store, store, ignore=shutil.ignore_patterns("jobs", "logs", ".services"))
-    places = {"DSLM_MAX_LORAS": "2", "DSLM_MAX_CPU_LORAS": "2"}
-    service = LiveService(store, places).start()
+def own(
+    indexed: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiveService]:
+    """Two small domains before real vLLM, with few places: `garden`, and `pantry` that quotes."""
+    store = tmp_path_factory.mktemp("own") / "store"
+    shutil.copytree(indexed[0], store)
+    service = LiveService(store, {**SETTINGS, "DSLM_DOMAINS": str(indexed[1])}).start()
     try:
         yield service.ready()
     finally:

@@ -9,7 +9,6 @@ cut stream with `[DONE]`, and when `reconcile` is left out (the adapters after e
 """
 
 import json
-import shutil
 import signal
 import threading
 import time
@@ -166,22 +165,6 @@ def test_a_slow_answer_is_not_taken_for_a_hanging_engine(patient: Product) -> No
     patient.engine.pause = 0.02
     assert answer.status_code == 200
     assert len(patient.engine.asked) == 1
-
-
-@pytest.fixture(scope="module")
-def own(
-    indexed: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[LiveService]:
-    """A service of its own, which loses patience sooner; but a busy machine needs some."""
-    store = tmp_path_factory.mktemp("own") / "store"
-    shutil.copytree(indexed[0], store)
-    settings = {"DSLM_ENGINE_STALL_SECONDS": "12", "DSLM_DOMAINS": str(indexed[1])}
-    service = LiveService(store, settings).start()
-    try:
-        yield service.ready()
-    finally:
-        code = service.stop()
-    assert code == 0, service.log()
 
 
 def server_and_core(service: LiveService) -> tuple[psutil.Process, psutil.Process]:

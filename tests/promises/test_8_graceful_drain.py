@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,7 @@ def test_a_stop_lets_answers_end_and_begins_nothing_new(
     engine = FakeEngine()
     with serve(indexed, store, engine) as service:
         running = [Asked(service, slow(100, stream=True)), Asked(service, slow(100))]
-        service.wait_for(lambda: engine.running == 2, 10)
+        service.wait_for(lambda: engine.running == 2, 30)
         service.child.send_signal(signal.SIGTERM)
         service.wait_for(lambda: httpx.get(f"{service.url}/ready").status_code == 503, 5)
         ready = httpx.get(f"{service.url}/ready")
@@ -124,13 +124,16 @@ def test_after_the_limit_what_runs_is_ended_aloud_and_a_second_signal_is_the_lim
     """Among them one in the queue, and a client that never reads."""
     engine = FakeEngine()
     places = {"DSLM_MAX_CONCURRENT": "4", "DSLM_MAX_CONCURRENT_DOMAIN": "3"}
-    with serve(indexed, store, engine, DSLM_DRAIN_SECONDS="600", **places) as service:
-        never_reads = socket.create_connection(("127.0.0.1", service.port))
+    with (
+        ExitStack() as stack,
+        serve(indexed, store, engine, DSLM_DRAIN_SECONDS="600", **places) as service,
+    ):
+        never_reads = stack.enter_context(socket.create_connection(("127.0.0.1", service.port)))
         body = json.dumps(slow(900, stream=True)).encode()
         head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}"
         never_reads.sendall(head.encode() + b"\r\n\r\n" + body)
         streamed, whole = Asked(service, slow(900, stream=True)), Asked(service, slow(900))
-        service.wait_for(lambda: engine.running == 3, 10)
+        service.wait_for(lambda: engine.running == 3, 30)
         waits = Asked(service, slow(1))
         service.wait_for(lambda: "queued 1.0" in httpx.get(f"{service.url}/metrics").text, 5)
         service.child.send_signal(signal.SIGTERM)
@@ -146,7 +149,6 @@ def test_after_the_limit_what_runs_is_ended_aloud_and_a_second_signal_is_the_lim
         assert "[DONE]" not in streamed.text
         assert whole.status == 503
         assert whole.headers["Retry-After"]
-        never_reads.close()
     end = time.monotonic() + 5
     while engine.running:
         assert time.monotonic() < end, "the engine works for clients that are gone"
@@ -157,7 +159,7 @@ def test_the_limit_is_a_setting(indexed: tuple[Path, Path], store: Path) -> None
     engine = FakeEngine()
     with serve(indexed, store, engine, DSLM_DRAIN_SECONDS="0.3") as service:
         streamed = Asked(service, slow(900, stream=True))
-        service.wait_for(lambda: engine.running == 1, 10)
+        service.wait_for(lambda: engine.running == 1, 30)
         service.child.send_signal(signal.SIGTERM)
         assert service.child.wait(15) == 0
         streamed.join(10)

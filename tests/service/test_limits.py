@@ -2,8 +2,6 @@
 
 import asyncio
 import dataclasses
-import heapq
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -15,29 +13,16 @@ from hypothesis import strategies as st
 from indexer.errors import BadInput
 from service.api.limits import (
     TURN_SECONDS,
-    Admission,
-    Limits,
     Wish,
     expected_tokens,
     limits_of,
 )
 from service.errors import Overloaded, Stopping
 from service.settings import ServiceSettings
-from service.telemetry import Telemetry
 from tests.service.product import Product
+from tests.service.simulation import ROOMY, Simulation, admission, p99, settle
 
-ROOMY = Limits(answers=8, per_domain=8, queued=1000, seconds=60, adapters=8)
 Leave = Callable[[], None]
-
-
-def admission(clock: Callable[[], float] = time.monotonic, **changes: Any) -> Admission:
-    return Admission(dataclasses.replace(ROOMY, **changes), Telemetry(), clock)
-
-
-async def settle() -> None:
-    """Let everything that can go on go on."""
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 class Crowd:
@@ -221,74 +206,6 @@ async def test_a_closed_admission_sends_those_who_wait_and_those_who_come_away()
     assert (desk.in_flight, desk.waiting) == (1, 0)
     leave()
     assert desk.in_flight == 0
-
-
-class Simulation:
-    """Answers that take one second each, on a clock that jumps from event to event."""
-
-    def __init__(self, **changes: Any) -> None:
-        self.now = 0.0
-        self.events: list[tuple[float, int, Callable[[], None]]] = []
-        self.desk = admission(lambda: self.now, **changes)
-        self.took: dict[str, list[float]] = {}
-        self._count = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def at(self, when: float, event: Callable[[], None]) -> None:
-        self._count += 1
-        heapq.heappush(self.events, (when, self._count, event))
-
-    def ask(self, domain: str, adapter: str | None = None, again: bool = False) -> None:
-        task = asyncio.create_task(self._ask(domain, adapter, again))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _ask(self, domain: str, adapter: str | None, again: bool) -> None:
-        asked = self.now
-        try:
-            leave = await self.desk.permit(domain, "", adapter)
-        except Overloaded:
-            return
-
-        def end() -> None:
-            self.took.setdefault(domain, []).append(self.now - asked)
-            leave()
-            if again:
-                self.ask(domain, adapter, again)
-
-        self.at(self.now + 1, end)
-
-    async def run(self, until: float) -> None:
-        await settle()
-        while self.events and self.events[0][0] <= until:
-            self.now, _, event = heapq.heappop(self.events)
-            event()
-            await settle()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def p99(values: list[float]) -> float:
-    return sorted(values)[int(len(values) * 0.99)]
-
-
-async def under(flood: int, answers: int = 16, **changes: Any) -> float:
-    """What `quiet`, which asks twice a second, waits at the p99 beside a flood of another."""
-    case = Simulation(answers=answers, per_domain=answers * 3 // 4, queued=64, **changes)
-    for number in range(flood):
-        case.at(number / flood, lambda: case.ask("loud", again=True))
-    for number in range(400):
-        case.at(0.25 + number / 2, lambda: case.ask("quiet"))
-    await case.run(until=220)
-    assert len(case.took["quiet"]) >= 399
-    return p99(case.took["quiet"])
-
-
-async def test_a_domain_in_overload_does_not_raise_anothers_p99_beyond_half_as_much() -> None:
-    alone = await under(0)
-    assert await under(76) <= 1.5 * alone
-    assert await under(1000) <= 1.5 * alone
 
 
 async def test_the_bound_of_a_domain_is_what_keeps_room_for_the_others() -> None:
