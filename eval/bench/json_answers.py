@@ -29,7 +29,7 @@ from eval.progress import phase
 from eval.report import Grid
 from eval.stats import Spread, paired_ratio
 
-ALONE = {"passages": False, "demonstrations": False, "mode": "generate"}
+ALONE = {"passages": False, "demonstrations": False, "adapter": False, "mode": "generate"}
 WITHOUT = "service, domain, retrieval off"
 ANSWER_TOKENS = 32
 
