@@ -15,14 +15,16 @@ from adapters.commands import adapters_app
 from adapters.rows.commands import data_app
 from adapters.snapshot_commands import snapshot_app
 from adapters.traffic_commands import release_app
+from eval.ask import EXAMPLES as QUESTIONS
+from eval.ask import ask
 from eval.remote_commands import documents_app, jobs_app
+from eval.study.commands import eval_app
 from indexer.errors import BadInput, DslmError, NotFound
 from indexer.settings import Paths
 from service.key_commands import keys_app
 
 if TYPE_CHECKING:
     from adapters.release import Release
-    from eval.answer import Piece
     from service.settings import ServiceSettings
 
 
@@ -36,22 +38,16 @@ class Where(StrEnum):
     ray = "ray"
 
 
-class Mode(StrEnum):
-    """The answer modes, as the command line knows them."""
-
-    generate = "generate"
-    verbatim = "verbatim"
-    quote = "quote"
-
-
 app = group("Domain specialists over one base: adapters, demonstrations and passages together.")
 app.add_typer(adapters_app, name="adapters")
 app.add_typer(data_app, name="data")
+app.add_typer(eval_app, name="eval")
 app.add_typer(release_app, name="release")
 app.add_typer(snapshot_app, name="snapshot")
 app.add_typer(documents_app, name="documents")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(keys_app, name="keys")
+app.command("ask", epilog=examples(*QUESTIONS))(ask)
 
 Question = Annotated[str, typer.Argument(help="in quotation marks")]
 
@@ -146,62 +142,6 @@ def tune(
 
 
 @app.command(
-    epilog=examples('ask support "How often should I descale?"', 'ask legal@2 "Who signs?"')
-)
-def ask(
-    domain: Annotated[str, typer.Argument(help="a domain, `domain@2` for a release, or `base`")],
-    question: Question,
-    url: Annotated[str | None, typer.Option(help="the service; DSLM_HOST and DSLM_PORT")] = None,
-    passages: Annotated[bool, typer.Option(help="look up the documents")] = True,
-    demonstrations: Annotated[bool, typer.Option(help="look up solved examples")] = True,
-    adapter: Annotated[bool, typer.Option(help="use the domain's adapter")] = True,
-    mode: Annotated[Mode | None, typer.Option(help="instead of the domain's mode")] = None,
-) -> None:
-    """Print the running service's answer as it streams, then its sources."""
-    import asyncio
-
-    switches: dict[str, Any] = {
-        "passages": passages,
-        "demonstrations": demonstrations,
-        "adapter": adapter,
-    }
-    if mode:
-        switches["mode"] = mode.value
-    settings = read_settings()
-    where = url or f"http://{settings.host}:{settings.port}"
-    key = os.environ.get("DSLM_KEY")
-    asyncio.run(stream_answer(where, domain, question, switches, key))
-
-
-async def stream_answer(
-    url: str, domain: str, question: str, switches: dict[str, Any], key: str | None = None
-) -> None:
-    """Print an answer piece by piece; the last piece brings what it rests on."""
-    from eval.client import Client
-
-    messages = [{"role": "user", "content": question}]
-    async with (
-        Client(url, key=key) as client,
-        client.stream(domain, messages, {"dslm": switches}) as pieces,
-    ):
-        async for piece in pieces:
-            typer.echo(piece.text, nl=False)
-            if piece.dslm:
-                typer.echo()
-                print_sources(piece)
-
-
-def print_sources(last: "Piece") -> None:
-    """Each quotation with its place, then what made the answer."""
-    for cited in last.citations:
-        typer.echo(f'  {cited.document} [{cited.start}, {cited.end}): "{cited.quote}"')
-    made = last.dslm
-    adapter = made.get("adapter") or "no adapter"
-    release = f"{made.get('domain')} release {made.get('release')}"
-    typer.echo(f"  {release}, {adapter}, {made.get('mode')}, snapshot {made.get('snapshot')}")
-
-
-@app.command(
     epilog=examples("bench relay", "bench indexing --help"),
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     add_help_option=False,
@@ -247,7 +187,8 @@ def workplace(settings: "ServiceSettings") -> Workplace:
         from service.engines.entries import BASE_NAME, read_entries
 
         base = read_entries(settings)[BASE_NAME].base or base
-    return Workplace(Paths(settings.store), settings.domains, base, settings.max_lora_rank)
+    url = f"http://{settings.host}:{settings.port}"
+    return Workplace(Paths(settings.store), settings.domains, base, settings.max_lora_rank, url)
 
 
 def live_release(place: Workplace, domain: str) -> "Release":

@@ -22,12 +22,13 @@ DomainName = Annotated[str, typer.Argument(help="a name in DSLM_DOMAINS, or a pa
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """What the commands work on: a store, a folder of domains, a base and the engine's limit."""
+    """What the commands work on: a store, domains, a base, the engine's limit, the service."""
 
     paths: Paths
     domains: Path
     base: str
     max_rank: int
+    url: str = "http://127.0.0.1:8080"
 
     def domain(self, name: str) -> "Domain":
         """By name, or by a path to its folder; a broken neighbour does not stand in the way."""

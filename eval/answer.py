@@ -26,6 +26,8 @@ class Answer:
     finish_reason: str | None
     seconds: float
     pieces: tuple[str, ...] = field(default=(), compare=False)
+    tokens_in: int = 0
+    tokens_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ def read_answer(reply: Mapping[str, Any], seconds: float) -> Answer:
         dslm=reply.get("dslm") or {},
         finish_reason=choice.get("finish_reason"),
         seconds=seconds,
+        tokens_in=(reply.get("usage") or {}).get("prompt_tokens") or 0,
+        tokens_out=(reply.get("usage") or {}).get("completion_tokens") or 0,
     )
 
 

@@ -18,18 +18,8 @@ from eval.stats import Share, mean_interval
 from eval.tune_cases import Cases, gather
 from eval.tune_labels import LabelVote, vote
 from eval.tune_measure import Measured, measure_all
-from eval.tune_propose import (
-    FEWEST_UNANSWERABLE,
-    Best,
-    Calibration,
-    Comparison,
-    Threshold,
-    calibrate,
-    changes,
-    choose,
-    compare,
-    too_few,
-)
+from eval.tune_propose import Comparison, changes, choose, compare, too_few
+from eval.tune_refusing import Refusal, refusals, threshold_grid
 from eval.tune_write import SECTION, toml_lines, write_settings
 from indexer.domain import FILE_NAME, Domain, RetrievalSettings
 from indexer.errors import BadInput
@@ -45,7 +35,7 @@ class Tuning:
     measured: list[Measured] = field(default_factory=list)
     compared: list[Comparison] = field(default_factory=list)
     votes: list[LabelVote] = field(default_factory=list)
-    calibration: Calibration | None = None
+    refusals: list[Refusal] = field(default_factory=list)
     changed: dict[str, object] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
 
@@ -86,11 +76,11 @@ def examine(domain: Domain, lookup: Lookup) -> Tuning:
     chosen = None if reason else choose(tuning.compared)
     proposed = chosen.measured.settings if chosen else present
     tuning.reasons.append(reason or _verdict(chosen))
-    tuning.calibration, why = _calibrate(lookup, cases, proposed)
-    tuning.reasons.append(why)
-    if tuning.calibration and tuning.calibration.better:
-        value = tuning.calibration.best.value
-        proposed = proposed.model_copy(update={"min_passage_score": value})
+    tuning.refusals = refusals(lookup, cases, proposed)
+    for one in tuning.refusals:
+        tuning.reasons.append(one.verdict)
+        if one.calibration and one.calibration.better:
+            proposed = proposed.model_copy(update={one.key: one.calibration.best.value})
     tuning.changed = changes(present, proposed)
     return tuning
 
@@ -99,39 +89,6 @@ def _verdict(chosen: Comparison | None) -> str:
     if chosen is None:
         return "keep the present ranking: nothing is significantly better"
     return f"better than the present ranking: {chosen.measured.name} (p = {chosen.p:.3f})"
-
-
-def _calibrate(
-    lookup: Lookup, cases: Cases, settings: RetrievalSettings
-) -> tuple[Calibration | None, str]:
-    """Where to refuse, and what to say about it."""
-    kinds = (cases.measured + cases.others, cases.unanswerable, cases.strays)
-    answerable, refusable = len(kinds[0]), len(kinds[1]) + len(kinds[2])
-    if min(answerable, refusable) < FEWEST_UNANSWERABLE:
-        few = f"{answerable} answerable and {refusable} unanswerable questions"
-        return None, f"keep min_passage_score: {few} are too few, {FEWEST_UNANSWERABLE} of each"
-    scores = [_best_cosines(lookup, [case.text for case in kind], settings) for kind in kinds]
-    found = calibrate(Best(*map(tuple, scores)), settings.min_passage_score)
-    if found.better:
-        return found, f"better than the present min_passage_score: (p = {found.p:.3f})"
-    return found, f"keep min_passage_score: no other is significantly better (p = {found.p:.2f})"
-
-
-def _best_cosines(lookup: Lookup, texts: Sequence[str], settings: RetrievalSettings) -> list[float]:
-    """For each question what decides whether anything counts as found.
-
-    It is a cosine in every mode, of any candidate: what fusion or a cross-encoder makes of the
-    order has no scale that two questions share.
-    """
-    depth = settings.passages
-    if settings.mode == "hybrid" or settings.rerank or settings.diversity:
-        depth = max(depth, settings.candidates)
-    plain = {"rerank": None, "diversity": 0.0, "neighbours": 0, "passages": depth}
-    everything = settings.model_copy(update={**plain, "min_passage_score": -1.0})
-    return [
-        max((hit.passage.score for hit in lookup.retriever.search(one, everything)), default=-1.0)
-        for one in (lookup.ask(texts) if texts else ())
-    ]
 
 
 def _show(tuning: Tuning) -> None:
@@ -148,8 +105,9 @@ def _show(tuning: Tuning) -> None:
         show(console, _passage_grid(tuning))
     if tuning.votes:
         show(console, _label_grid(tuning.votes))
-    if tuning.calibration:
-        show(console, _threshold_grid(tuning.calibration))
+    for one in tuning.refusals:
+        if one.calibration:
+            show(console, threshold_grid(one.key, one.calibration))
     for reason in tuning.reasons:
         typer.echo(reason)
 
@@ -189,27 +147,3 @@ def _label_grid(votes: Sequence[LabelVote]) -> Grid:
     head = ("demonstrations", "right answer among them (95 %)", "and the most frequent (95 %)")
     rows = [(str(one.demonstrations), str(one.among), str(one.voted)) for one in votes]
     return Grid("Solved examples with shared answers, each left out in turn", head, tuple(rows))
-
-
-def _threshold_grid(found: Calibration) -> Grid:
-    head = (
-        "min_passage_score",
-        "value",
-        "answerable, refused",
-        "own unanswerable, answered",
-        "of other domains, answered",
-    )
-    named = {found.best.value: "best", found.present.value: "present"}
-    every = {one.value: one for one in (*found.others, found.best, found.present)}
-    rows = [
-        (named.get(value, ""), f"{value:.2f}", *_shares(every[value])) for value in sorted(every)
-    ]
-    return Grid("Where to refuse: the least cosine of the best passage", head, tuple(rows))
-
-
-def _shares(one: Threshold) -> tuple[str, ...]:
-    kept = [
-        Share(total - refused, total)
-        for refused, total in (one.refused_unanswerable, one.refused_strays)
-    ]
-    return tuple(map(str, (Share(*one.refused_answerable), *kept)))

@@ -1,0 +1,1 @@
+"""A study: conditions asked the same questions over HTTP, scored, compared and reported."""
