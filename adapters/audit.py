@@ -99,8 +99,8 @@ class Audit:
             action=action,
             old=old,
             new=new,
-            who=cause.who,
-            why=cause.why,
+            who=written(cause.who),
+            why=written(cause.why),
             more=dict(more or {}),
         )
         self.append(entry)
@@ -121,6 +121,11 @@ class Audit:
         lines = list(read_lines(self.path, Entry))
         found = [entry for entry in lines if entry]
         return found, len(lines) - len(found)
+
+
+def written(text: str) -> str:
+    """As it can be stored: what a terminal gave may be no text at all."""
+    return text.encode(errors="replace").decode()
 
 
 def describe(entry: Entry) -> dict[str, Any]:

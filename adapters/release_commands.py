@@ -64,13 +64,15 @@ def create(
     activate_it: Annotated[bool, typer.Option("--activate", help="let it answer at once")] = False,
 ) -> None:
     """Make a release from parts; what is not given is as in the live one."""
+    from adapters.audit import written
+
     store, name = releases(context, domain)
     made = store.create(
         workplace(context).domain(domain),
         snapshot=snapshot,
         adapter=_adapter(store, adapter, without),
         changes=parse_changes(changes or []),
-        note=note,
+        note=written(note),
         activate=activate_it,
     )
     state = "is live" if activate_it else f"waits for `dslm release activate {name} {made.number}`"

@@ -106,7 +106,7 @@ def audit(
         more = ", ".join(f"{key} {value}" for key, value in entry.more.items())
         moved = f"{entry.old or '-'} -> {entry.new or '-'}"
         row = (f"{entry.at:%Y-%m-%d %H:%M:%S}", f"{entry.action:<8}", moved, more, entry.who)
-        typer.echo("  ".join(filter(None, (*row, entry.why))))
+        typer.echo(shown("  ".join(filter(None, (*row, entry.why)))))
     if broken:
         typer.echo(f"{broken} lines cannot be read: {store.audit(name).path}", err=True)
 
@@ -136,6 +136,11 @@ def prune(
     freed = {one.release.snapshot for one in found if not one.in_use} - left
     done = "removed" if yes else "to remove; add --yes"
     typer.echo(f"{len(gone)} releases {done}; {len(freed)} snapshots that no other release names")
+
+
+def shown(text: str) -> str:
+    """Without what would steer a terminal: a reason may come from far away."""
+    return "".join(one if one.isprintable() else " " for one in text)
 
 
 def checked(share: float) -> float:

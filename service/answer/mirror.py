@@ -10,6 +10,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -94,7 +95,9 @@ class Mirrors:
             self._count(domain, "rate")
         else:
             said = _said(opened.release, plan, reply, seconds)
-            task = asyncio.get_running_loop().create_task(self._ask(request, mirror, said))
+            # In a context of its own: it is no part of the caller's trace or times.
+            asking = self._ask(request, mirror, said)
+            task = asyncio.get_running_loop().create_task(asking, context=Context())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 

@@ -107,6 +107,17 @@ def test_moving_live_is_signed_with_its_reason(run: Run, store: ReleaseStore) ->
     assert (as_json["from"], as_json["to"]) == (2, 1)
 
 
+def test_a_reason_that_is_no_text_or_steers_a_terminal_is_kept_and_shown_safely(
+    run: Run, store: ReleaseStore
+) -> None:
+    run("activate", "support", "2", "--why", "a\udcff\x1b[2Jb\nc")
+    assert last(store)[3] == "a?\x1b[2Jb\nc"
+    (line,) = run("audit", "support", "--last", "1").output.splitlines()
+    assert line.endswith("a? [2Jb c")
+    assert run("create", "support", "--note", "\udcff").exception is None
+    assert store.get("support", 3).note == "?"
+
+
 def test_half_a_line_of_the_audit_is_told(run: Run, store: ReleaseStore) -> None:
     path = store.audit("support").path
     path.write_bytes(path.read_bytes() + b'{"at"')
