@@ -61,9 +61,10 @@ Step = Callable[[str, int, int], None]
 class SnapshotContent:
     """All that goes in, each read once and in this order; documents by path, chunks by row.
 
-    Both are rows as `indexer.store.tables` packs them, so that a job need not unpack them. Row i of a vector source belongs to chunk or demonstration i; both are asked for nothing before
-    the chunks have been read. `copies` are read after the chunks too. `embed` is called before
-    the vectors are asked for: what of them is not there yet has to be there then.
+    Both are rows as `indexer.store.tables` packs them, so that a job need not unpack them. Row i
+    of a vector source belongs to chunk or demonstration i; both are asked for nothing before the
+    chunks have been read. `copies` are read after the chunks too. `embed` is called before the
+    vectors are asked for: what of them is not there yet has to be there then.
     """
 
     domain: str

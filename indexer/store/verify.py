@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import orjson
+
 from indexer.errors import DslmError, StoreError
 from indexer.store.aside import Aside
 from indexer.store.draft import RECORDS
 from indexer.store.manifest import mark_file, read_manifest
-from indexer.store.tables import read_sentences
 
 if TYPE_CHECKING:
     from indexer.index.vectors import VectorIndex
@@ -69,11 +70,9 @@ def _check_sentences(snapshot: "Snapshot") -> None:
         [(text,)] = snapshot.read("SELECT text FROM documents WHERE path = ?", path)
         query = "SELECT sentences FROM chunks WHERE document = ?"
         for (sentences,) in snapshot.read(query, path):
-            for sentence in read_sentences(sentences):
-                quote = text[sentence.start : sentence.end]
-                found += (
-                    quote.strip() == quote != "" and len(quote) == sentence.end - sentence.start
-                )
+            for start, end in orjson.loads(sentences):
+                quote = text[start:end]
+                found += quote.strip() == quote != "" and len(quote) == end - start
     if found != snapshot.manifest.sentences:
         raise StoreError(f"{snapshot.path / RECORDS} holds sentences that are not in its texts")
 
