@@ -122,7 +122,7 @@ class Gateway:
             conclusion.follow if plan.path == CHAT else None,
             conclusion.choice,
             show_usage=request.wants_usage(),
-            has_logprobs=bool(request.logprobs) or plan.pool.base.entry.external,
+            has_logprobs=bool(request.logprobs),
             ends_with_usage=request.dslm.explain,
             choices=request.n or 1,
         )
