@@ -12,9 +12,11 @@ import pytest
 from adapters.lookup import Lookup
 from adapters.pins import EmbedderPin
 from adapters.release import Release
-from eval.tune import _best_cosines, _show, examine
+from eval.tune import _show, examine
+from eval.tune_cases import Case, Cases
 from eval.tune_measure import Measured, modes, refinements
 from eval.tune_propose import Best, calibrate, changes, choose, compare, too_few
+from eval.tune_refusing import best_cosines, refusals
 from eval.tune_write import toml_lines, write_settings
 from indexer.domain import Domain, EmbedderSettings, RetrievalSettings, load_domain
 from indexer.errors import BadInput
@@ -257,8 +259,26 @@ def test_the_questions_of_the_domains_beside_are_unanswerable_here(tmp_path: Pat
     with _open(tmp_path / "snapshot", SOLVED) as lookup:
         tuning = examine(_domain(tmp_path / "kitchen"), lookup)
     assert len(tuning.cases.strays) == 12
-    assert tuning.calibration is not None
-    assert tuning.calibration.present.refused_strays[1] == 12
+    (refusal,) = tuning.refusals
+    assert refusal.calibration is not None
+    assert refusal.calibration.present.refused_strays[1] == 12
+
+
+def test_a_domain_that_may_quote_has_a_second_threshold(tmp_path: Path) -> None:
+    cases = [Case(f"Where is {name} kept?", frozenset()) for name in NAMES[:12]]
+    strays = [Case(f"Who rings bell {n}?", frozenset(), answerable=False) for n in range(12)]
+    asked = Cases((), (), tuple(cases), tuple(strays))
+    with _open(tmp_path / "snapshot", SOLVED) as lookup:
+        quoting = replace(lookup, release=lookup.release.model_copy(update={"mode": "quote"}))
+        found = refusals(quoting, asked, lookup.release.retrieval)
+        assert [one.key for one in refusals(lookup, asked, lookup.release.retrieval)] == [
+            "min_passage_score"
+        ]
+    assert [one.key for one in found] == ["min_passage_score", "min_quote_score"]
+    quotes = found[1].calibration
+    assert quotes is not None
+    assert quotes.best.value > 0
+    assert quotes.present.value == lookup.release.retrieval.min_quote_score
 
 
 def test_a_threshold_is_a_cosine_of_any_candidate_in_every_mode(tmp_path: Path) -> None:
@@ -268,8 +288,8 @@ def test_a_threshold_is_a_cosine_of_any_candidate_in_every_mode(tmp_path: Path) 
         for mode in ("dense", "lexical", "hybrid"):
             how = {"mode": mode, "passages": 1, "neighbours": 1}
             settings = lookup.release.retrieval.model_copy(update=how)
-            for text, best in zip(texts, _best_cosines(lookup, texts, settings), strict=True):
-                (asked,) = lookup.ask([text])
+            every = lookup.ask(texts)
+            for asked, best in zip(every, best_cosines(lookup, every, settings), strict=True):
                 for least, found in ((best - 1e-5, True), (best + 1e-5, False)):
                     at = settings.model_copy(update={"min_passage_score": least})
                     assert bool(lookup.retriever.search(asked, at)) == found
