@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 
+from adapters.errors import BaseRefused
 from adapters.release import ReleaseStore
 from indexer.domain import Domain, EmbedderSettings
 from indexer.embedding.weights import locate
@@ -98,7 +99,7 @@ def _embedder_bytes(name: str, on_gpu: bool) -> int:
         folder = Path(found).parent if isinstance(found, str) else folder
     try:
         return weight_bytes(folder, 2 if on_gpu else 4) or UNSEEN_BYTES
-    except (OSError, ValueError):
+    except (OSError, ValueError, BaseRefused):
         return UNSEEN_BYTES
 
 

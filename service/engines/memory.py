@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.base import BaseProfile, Shape
+from adapters.errors import BaseRefused
 from adapters.tensors import read_header
 
 GIB = 2**30
@@ -84,7 +85,10 @@ def read_numbers(profile: BaseProfile, float_size: int = 2) -> Numbers:
 
 
 def weight_bytes(folder: Path, float_size: int) -> int:
-    """All tensors of a folder of safetensors; what is packed stays as it is stored."""
+    """All tensors of a folder of safetensors; what is packed stays as it is stored.
+
+    BaseRefused if a file is missing that the folder's index names.
+    """
     index = folder / "model.safetensors.index.json"
     if index.is_file():  # a folder may hold the same weights in another layout besides
         named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
@@ -93,6 +97,9 @@ def weight_bytes(folder: Path, float_size: int) -> int:
         files = sorted(folder.glob("*.safetensors"))
     total = 0
     for file in files:
+        if not file.is_file():
+            message = f"The weights in {folder} are incomplete: {file.name} is missing"
+            raise BaseRefused(message, "Complete the download")
         for info in read_header(file).values():
             count = math.prod(info.shape)
             total += count * float_size if info.dtype in FLOATS else info.end - info.start

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from adapters.base import BaseProfile
+from adapters.errors import BaseRefused
 from service.engines.bases import read_bases
 from service.engines.machine import neighbours, read_gpus
 from service.engines.memory import (
@@ -88,6 +89,9 @@ def test_packed_weights_count_as_stored_and_floats_as_they_are_loaded(tmp_path: 
     index = {"weight_map": {"x": "a.safetensors"}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index), "utf-8")
     assert weight_bytes(tmp_path, 2) == 200
+    (tmp_path / "a.safetensors").unlink()
+    with pytest.raises(BaseRefused, match=r"a\.safetensors is missing"):
+        weight_bytes(tmp_path, 2)
 
 
 @pytest.mark.parametrize(
