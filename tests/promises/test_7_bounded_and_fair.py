@@ -36,12 +36,12 @@ async def waits(flood: Callable[[Simulation], None], quiet: str = "quiet", key: 
     return p99(case.took[quiet + key])
 
 
-def floods(count: int, **more: Any) -> Callable[[Simulation], None]:
-    """So many clients of `loud`, each of which asks again as soon as it is answered."""
+def floods(count: int, domain: str = "loud", **more: Any) -> Callable[[Simulation], None]:
+    """So many clients of a domain, each of which asks again as soon as it is answered."""
 
     def begin(case: Simulation) -> None:
         for number in range(count):
-            case.at(number / count, lambda: case.ask("loud", again=True, **more))
+            case.at(number / count, lambda: case.ask(domain, again=True, **more))
 
     return begin
 
@@ -55,6 +55,14 @@ async def test_nor_does_an_adapter_that_takes_ten_times_as_long() -> None:
     """Cold: each answer waits for its weights, and keeps its place meanwhile."""
     cold = floods(76, adapter="cold", lasts=10.0)
     assert await waits(cold) <= HALF_AS_MUCH * await waits(floods(0))
+
+
+async def test_where_several_flood_all_places_another_waits_for_one_ending_at_most() -> None:
+    def both(case: Simulation) -> None:
+        floods(60)(case)
+        floods(60, domain="louder")(case)
+
+    assert await waits(both) <= 2.0
 
 
 async def test_a_key_that_floods_its_domain_lets_another_wait_for_one_ending_at_most() -> None:
