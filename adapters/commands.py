@@ -27,7 +27,7 @@ class Format(StrEnum):
     fenced = "fenced"
 
 
-adapters_app = group("Adapter versions: list, show, add, train, merge.")
+adapters_app = group("Adapter versions: list, show, diff, add, train, merge.")
 adapters_app.command("train", epilog=examples(*TRAININGS))(train)
 adapters_app.command("merge", epilog=examples(*MERGES))(merge_adapters)
 
@@ -54,6 +54,41 @@ def show_adapter(
 ) -> None:
     """One version's manifest, as JSON."""
     typer.echo(registry(workplace(context)).get(adapter).model_dump_json(indent=2))
+
+
+@adapters_app.command("card", epilog=examples("adapters card support-style@2"))
+def show_card(
+    context: typer.Context,
+    adapter: Annotated[str, typer.Argument(help="name, name@version or a digest's beginning")],
+) -> None:
+    """What is known about a version, as Markdown."""
+    from adapters.comparing import card
+
+    typer.echo(card(registry(workplace(context)).get(adapter)), nl=False)
+
+
+@adapters_app.command("diff", epilog=examples("adapters diff support-style@1 support-style@2"))
+def diff_adapters(
+    context: typer.Context,
+    one: Annotated[str, typer.Argument(help="a version")],
+    other: Annotated[str, typer.Argument(help="another of the same base")],
+) -> None:
+    """How two versions differ: their data, settings and results, and what they do to the base."""
+    from adapters.comparing import differences, likeness
+
+    known = registry(workplace(context))
+    first, second = known.get(one), known.get(other)
+    for name, mine, theirs in differences(first, second):
+        typer.echo(f"{name}: {mine} -> {theirs}")
+    if first.base != second.base:
+        return
+    found = likeness(known.folder(first), known.folder(second))
+    typer.echo(
+        f"change of the base: size {found.size:.4g} -> {found.other_size:.4g},"
+        f" cosine {found.cosine:.3f}"
+    )
+    for module, gap in found.apart:
+        typer.echo(f"  {module} {gap:.4g} apart")
 
 
 @adapters_app.command("add", epilog=examples("adapters add out/my-style --name my-style"))

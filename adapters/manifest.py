@@ -102,6 +102,7 @@ class AdapterManifest(Pinned):
     created: datetime
     files: dict[str, str]
     note: str = ""
+    training: TrainingRecord | None = None
     merged: MergeRecord | None = None
 
     @property

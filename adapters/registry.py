@@ -79,6 +79,7 @@ class AdapterRegistry:
             trained_with=trained_with or (found.trained_with if found else TrainedWith()),
             dataset_digest=dataset_digest or (found.dataset_digest if found else ""),
             note=note or (found.note if found else ""),
+            training=found.training if found else None,
             merged=found.merged if found else None,
         )
         files = {file: _sha256(folder / file) for file in (CONFIG_FILE, WEIGHTS_FILE)}
@@ -238,6 +239,7 @@ def _manifest(
         created=datetime.now(UTC),
         files=files,
         note=card.note,
+        training=card.training,
         merged=card.merged,
     )
 
