@@ -33,8 +33,6 @@ def check_engines(settings: ServiceSettings) -> Iterator[Finding]:
     try:
         bases = {name: serve(entry, settings) for name, entry in entries.items()}
         plan = plan_memory(bases, settings, domains)
-    except BaseRefused:  # told above
-        return
     except DslmError as error:
         yield Finding("FAIL", "memory", error.message, error.remedy)
         return
