@@ -4,7 +4,7 @@
 #   make setup PROFILE=cpu                        force a profile (gpu or cpu)
 #   make heldout BANKING77=folder                 with banking77's train.jsonl and test.jsonl
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format tour heldout bench docs lock clean
+.PHONY: help setup serve test check format tour heldout bench fuzz docs lock clean
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; \
@@ -53,6 +53,9 @@ heldout: setup ## the held-out questions in each mode, printed and put into the 
 bench: setup ## speed, as ratios to a peer measured in the same run
 	@$(BIN)/python -m eval.bench relay
 	@$(BIN)/python -m eval.bench swap
+
+fuzz: setup ## 10,000 calls of every kind by the service's own OpenAPI document
+	@$(BIN)/python -m tests.service.fuzz --calls 10000
 
 docs: setup ## write the tree in deploy/docs/tree.md anew
 	@$(BIN)/python -m deploy.checks.tree

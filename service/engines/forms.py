@@ -12,7 +12,7 @@ AUTO: Final = "auto"
 NONE: Final = "none"
 # A parser of vLLM, and what a template holds whose base writes calls as that parser reads them.
 # The first that fits counts: `<tool_call>` stands in several, and means Hermes where nothing else
-# does (Qwen 2.5 and 3, Hermes, Granite 4, ours).
+# does (Qwen 2.5 and 3, Hermes, Granite 4). Phi-4-mini's is left out: it streams no text.
 PARSERS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("minimax_m2", ("<minimax:tool_call>",)),
     ("seed_oss", ("<seed:tool_call>",)),
@@ -23,7 +23,6 @@ PARSERS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("deepseek_v3", ("tool▁calls▁begin", "```json")),
     ("deepseek_v31", ("tool▁calls▁begin",)),
     ("granite", ("<|tool_call|>",)),
-    ("phi4_mini_json", ("<|tool|>", "<|/tool|>")),
     ("internlm", ("<|action_start|>",)),
     ("mistral", ("[TOOL_CALLS]",)),
     ("llama4_pythonic", ("<|python_start|>",)),
@@ -33,7 +32,7 @@ PARSERS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("glm45", ("<tool_call>", "<arg_key>")),
     ("qwen3_coder", ("<tool_call>", "<function=")),
     ("hermes", ("<tool_call>",)),
-    ("phi4_mini_json", ("functools[",)),
+    ("granite-20b-fc", ("<function_call>",)),
 )
 PARSER_FLAG: Final = "--tool-call-parser"
 STRICT_FLAG: Final = "--tool-strict-level"

@@ -64,7 +64,7 @@ def test_a_finding_is_one_line_with_its_remedy() -> None:
 
 
 def test_what_a_base_makes_of_tools_is_said(tmp_path: Path) -> None:
-    assert "phi4_mini_json" in check_tools(str(DEMO / "model"), "auto").message
+    assert "granite-20b-fc" in check_tools(str(DEMO / "model"), "auto").message
     assert check_tools(str(DEMO / "model"), "none").level == "warn"
     template = tmp_path / "chat_template.jinja"
     template.write_text("{{ messages }}", encoding="utf-8")

@@ -48,7 +48,7 @@ def test_the_shipped_templates_are_those_of_the_training_code() -> None:
 
 def test_the_shipped_base_gets_its_parser_and_writes_compact_json() -> None:
     flags = form_flags(str(DEMO), "auto", True, [])
-    assert flags[:3] == ["--enable-auto-tool-choice", "--tool-call-parser", "phi4_mini_json"]
+    assert flags[:3] == ["--enable-auto-tool-choice", "--tool-call-parser", "granite-20b-fc"]
     assert "disable_any_whitespace" in flags[-1]
     assert form_flags(str(DEMO), "none", False, []) == []
     assert form_flags(str(DEMO), "mistral", False, [])[2] == "mistral"

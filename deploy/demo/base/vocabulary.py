@@ -24,7 +24,7 @@ TOOL_TEMPLATE = (
     "{% for m in messages %}"
     "{{ '<|' + ('user' if m['role'] == 'tool' else m['role']) + '|>' + (m['content'] or '') }}"
     "{% for call in m['tool_calls'] or [] %}"
-    "{{ ' functools[' + call['function'] | tojson + ']' }}{% endfor %}{{ '</s>' }}{% endfor %}"
+    "{{ ' <function_call>' + call['function'] | tojson }}{% endfor %}{{ '</s>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 
