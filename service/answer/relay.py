@@ -17,6 +17,9 @@ from service.errors import ServiceError, Unavailable, envelope
 
 log = logging.getLogger("dslm.relay")
 DONE = b"data: [DONE]\n\n"
+# vLLM's, in later pieces of a call that must be made; OpenAI has a name or none. Within a text the
+# quotes would be escaped.
+NAMELESS = b'"function":{"name":null,'
 # Given a choice's index and what followed its text: what its last chunk carries.
 Conclude = Callable[[int, Markers], dict[str, Any]]
 # How an answer may end; vLLM knows more ways, which are failures.
@@ -104,6 +107,7 @@ class Relay:
 
     def _parsed(self, payload: bytes) -> bytes:
         """A chunk that is not like the one before."""
+        payload = payload.replace(NAMELESS, b'"function":{')
         chunk = orjson.loads(payload)
         if "error" in chunk:
             raise Unavailable(f"The engine failed: {chunk['error'].get('message')}", "Try again")
