@@ -98,7 +98,7 @@ def _content(what: type[BaseModel] | str, mode: str = "serialization") -> dict[s
     if what == FORM:
         file = {"type": "string", "format": "binary"}
         form = {"type": "object", "properties": {"file": file}, "required": ["file"]}
-        return {FORM: {"schema": {**form, "additionalProperties": False}}}
+        return {FORM: {"schema": {**form, "additionalProperties": file}}}
     if isinstance(what, str):
         text = what.startswith("text/")
         return {what: {"schema": {"type": "string", **({} if text else {"format": "binary"})}}}

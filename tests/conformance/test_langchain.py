@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, SecretStr
 
 pytestmark = [
     pytest.mark.vllm,
+    pytest.mark.asyncio(loop_scope="session"),  # LangChain keeps one async client for all
     # Of LangChain itself, where it reads an answer that openai-python has parsed.
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
     pytest.mark.filterwarnings("ignore:Received a Pydantic BaseModel V1 schema:UserWarning"),
@@ -40,7 +41,7 @@ class TestChatOpenAI(ChatModelIntegrationTests):
     @property
     def chat_model_params(self) -> dict[str, Any]:
         where = {"base_url": self._url, "api_key": "none"}
-        return {**where, "model": "base", "temperature": 0, "max_tokens": 48, "max_retries": 0}
+        return {**where, "model": "base", "temperature": 0, "max_tokens": 48, "stream_usage": True}
 
     @property
     def model_override_value(self) -> str:
