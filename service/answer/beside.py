@@ -58,6 +58,11 @@ class Beside:
         held = self._held.get((name, "mirror"))
         return held.wanted if held and isinstance(held.wanted, Mirror) else None
 
+    def parts(self, name: str) -> tuple[Canary | Mirror | None, ...]:
+        """What is open here, as the domain's file words it."""
+        held = (self._held.get((name, "canary")), self._held.get((name, "mirror")))
+        return tuple(one.wanted if one else None for one in held)
+
     def numbered(self, name: str, number: str) -> OpenRelease | None:
         """The one of this number, if it is open here."""
         held = (self._held.get((name, "canary")), self._held.get((name, "mirror")))

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from adapters.traffic import FILE_NAME
@@ -12,14 +14,26 @@ from indexer.settings import Paths
 log = logging.getLogger("dslm.releases")
 LOOK_SECONDS = 0.25
 RETRY_SECONDS = 1.0
+LONGEST_RETRY = 30.0
 State = tuple[bytes, bytes]
+Now = tuple[State, object]  # what the files say, and what this process has open
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What could not be followed, why, and when to try again: at once if it has changed."""
+
+    now: Now
+    reason: str
+    wait: float
+    at: float
 
 
 class Follower:
     """Calls `refresh` with a domain whose files have changed, again until it succeeds.
 
-    `serves` names the release that answers now: LIVE may have come back to what was seen before
-    while the service itself made another one answer.
+    `serves` tells what this process has open for a domain: the files may have come back to what was
+    seen before while the service itself made another release answer.
 
     The files are read, not only looked at: they are tiny, and a time stamp can stay the same over
     a change. One domain's refresh keeps none of the others waiting.
@@ -30,23 +44,23 @@ class Follower:
         paths: Paths,
         names: Collection[str],
         refresh: Callable[[str], Awaitable[None]],
-        serves: Callable[[str], int | None],
+        serves: Callable[[str], object],
     ) -> None:
         self._files = {
             name: (paths.live(name), paths.live(name).with_name(FILE_NAME)) for name in names
         }
         self._refresh = refresh
         self._serves = serves
-        self._seen: dict[str, State] = {}
+        self._seen: dict[str, Now] = {}
         self._under_way: dict[str, asyncio.Task[None]] = {}
-        self._told: dict[str, str] = {}
+        self._failed: dict[str, Failure] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
         try:
             while True:
                 for name, state in (await asyncio.to_thread(self._look)).items():
-                    if name not in self._under_way and self._is_news(name, state):
+                    if self._is_due(name, state):
                         task = asyncio.create_task(self._follow(name, state))
                         self._under_way[name] = task
                 await asyncio.sleep(LOOK_SECONDS)
@@ -56,25 +70,31 @@ class Follower:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _is_due(self, name: str, state: State) -> bool:
+        now = (state, self._serves(name))
+        if name in self._under_way or now == self._seen.get(name):
+            return False
+        failed = self._failed.get(name)
+        return failed is None or failed.now != now or time.monotonic() >= failed.at
+
     async def _follow(self, name: str, state: State) -> None:
         try:
             await self._refresh(name)
-            self._seen[name] = state
-            self._told.pop(name, None)
+            self._seen[name] = state, self._serves(name)
+            self._failed.pop(name, None)
         except Exception as error:  # nobody else would notice that following has ended
-            if self._told.get(name) != str(error):
-                log.warning("cannot follow the releases of %s: %s", name, error)
-            self._told[name] = str(error)
-            await asyncio.sleep(RETRY_SECONDS)
+            self._fail(name, (state, self._serves(name)), str(error) or repr(error))
         finally:
             del self._under_way[name]
 
-    def _is_news(self, name: str, state: State) -> bool:
-        live = state[0].strip()
-        return state != self._seen.get(name) or bool(live and live != self._served(name))
-
-    def _served(self, name: str) -> bytes:
-        return str(self._serves(name)).encode()
+    def _fail(self, name: str, now: Now, reason: str) -> None:
+        """Told once. What fails again is tried ever more seldom: opening may cost much."""
+        before = self._failed.get(name)
+        if before is None or before.reason != reason:
+            log.warning("cannot follow the releases of %s: %s", name, reason)
+        again = before is not None and before.now == now
+        wait = min(LONGEST_RETRY, 2 * before.wait) if before and again else RETRY_SECONDS
+        self._failed[name] = Failure(now, reason, wait, time.monotonic() + wait)
 
     def _look(self) -> dict[str, State]:
         return {name: (_read(live), _read(rest)) for name, (live, rest) in self._files.items()}

@@ -171,8 +171,9 @@ class Releases:
         except DslmError as error:
             log.warning("beside the live release of %s: %s", name, error)
 
-    def _serves(self, name: str) -> int | None:
-        return self._live[name].release.number if name in self._live else None
+    def _serves(self, name: str) -> object:
+        live = self._live.get(name)
+        return (live and live.release.number, *self.beside.parts(name))
 
     def _replace(self, name: str, opened: OpenRelease) -> None:
         old = self._live.get(name)
