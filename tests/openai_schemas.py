@@ -9,10 +9,13 @@ import functools
 import json
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import jsonschema
+import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "openai_api"
 FILE = FOLDER / "openapi_chat_completions_embeddings_models_files_batches.json"
@@ -34,6 +37,29 @@ def _validator(schema: str) -> jsonschema.Draft202012Validator:
 
 def is_here() -> bool:
     return FILE.is_file()
+
+
+def validate(schema: str, value: Any) -> None:
+    """Against one schema by its name."""
+    _validator(schema).validate(value)
+
+
+@contextmanager
+def watching(patch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int, str, bytes]]]:
+    """What httpx's plain client gets within the block: path, status, content type and body."""
+    seen: list[tuple[str, int, str, bytes]] = []
+    send = httpx.Client.send
+
+    def keep(self: httpx.Client, request: httpx.Request, **more: Any) -> httpx.Response:
+        response = send(self, request, **more)
+        if not more.get("stream"):
+            kind = response.headers.get("content-type", "")
+            seen.append((request.url.path, response.status_code, kind, response.content))
+        return response
+
+    with patch.context() as patched:
+        patched.setattr(httpx.Client, "send", keep)
+        yield seen
 
 
 def check(path: str, status: int, content_type: str, body: bytes) -> None:

@@ -1,19 +1,28 @@
 """Answers of the whole product, through the official client and plain HTTP, on real vLLM."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import jsonschema
 import openai
 import pytest
 
-from tests.live import ROOT, LiveService
+from tests import openai_schemas
+from tests.live import LiveService
 
 pytestmark = pytest.mark.vllm
 QUESTION = "How long does a full descaling cycle take?"
-OPENAPI = ROOT.parent / "shared" / "data" / "openai_api"
+
+
+@pytest.fixture(autouse=True)
+def _described(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every response of this file, looked at when its test is over."""
+    with openai_schemas.watching(monkeypatch) as seen:
+        yield
+    for path, status, kind, body in seen:
+        openai_schemas.check(path, status, kind, body)
 
 
 def client(live: LiveService) -> openai.OpenAI:
@@ -120,32 +129,29 @@ def test_a_pinned_release_answers_beside_the_live_one(live: LiveService) -> None
     assert live.chat("legal@999", QUESTION).status_code == 404
 
 
-def validate(schema: str, value: Any) -> None:
-    name = "openapi_chat_completions_embeddings_models_files_batches.json"
-    spec = json.loads((OPENAPI / name).read_text(encoding="utf-8"))
-    wanted = {"$ref": f"#/components/schemas/{schema}", "components": spec["components"]}
-    jsonschema.Draft202012Validator(wanted).validate(value)
-
-
-@pytest.mark.skipif(not OPENAPI.is_dir(), reason="OpenAI's API description is not here")
+@pytest.mark.skipif(not openai_schemas.is_here(), reason=openai_schemas.ABSENT)
 @pytest.mark.parametrize("mode", ["generate", "verbatim", "quote"])
 def test_answers_conform_to_openais_description(live: LiveService, mode: str) -> None:
-    validate(
+    openai_schemas.validate(
         "CreateChatCompletionResponse", live.chat("legal", QUESTION, dslm={"mode": mode}).json()
     )
     streamed = live.chat("legal", QUESTION, stream=True, dslm={"mode": mode}).text
     for line in streamed.splitlines():
         if line.startswith("data: {"):
-            validate("CreateChatCompletionStreamResponse", json.loads(line[6:]))
-    validate("ListModelsResponse", httpx.get(f"{live.url}/v1/models").json())
-    validate("ErrorResponse", live.chat("nobody", QUESTION).json())
+            openai_schemas.validate("CreateChatCompletionStreamResponse", json.loads(line[6:]))
+    openai_schemas.validate("ListModelsResponse", httpx.get(f"{live.url}/v1/models").json())
+    openai_schemas.validate("ErrorResponse", live.chat("nobody", QUESTION).json())
 
 
 WEATHER = {
     "type": "function",
     "function": {
         "name": "weather",
-        "parameters": {"type": "object", "properties": {"hot": {"type": "boolean"}}},
+        "parameters": {
+            "type": "object",
+            "properties": {"hot": {"type": "boolean"}},
+            "additionalProperties": False,
+        },
     },
 }
 SHAPE = {"type": "object", "properties": {"days": {"type": "integer"}}, "required": ["days"]}
@@ -172,7 +178,7 @@ WISHES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.skipif(not OPENAPI.is_dir(), reason="OpenAI's API description is not here")
+@pytest.mark.skipif(not openai_schemas.is_here(), reason=openai_schemas.ABSENT)
 @pytest.mark.parametrize("wish", WISHES)
 @pytest.mark.parametrize("model", ["legal", "base"])
 def test_whatever_is_asked_of_the_form_conforms_to_openais_description(
@@ -183,47 +189,52 @@ def test_whatever_is_asked_of_the_form_conforms_to_openais_description(
     body.pop("max_tokens" if "max_completion_tokens" in body else "", None)
     whole = live.chat(model, QUESTION, **body)
     assert whole.status_code == 200, whole.text
-    validate("CreateChatCompletionResponse", whole.json())
+    openai_schemas.validate("CreateChatCompletionResponse", whole.json())
     usage = {"stream": True, "stream_options": {"include_usage": True}}
     streamed = live.chat(model, QUESTION, **body, **usage).text
     assert streamed.endswith("data: [DONE]\n\n")
     for line in streamed.splitlines():
         if line.startswith("data: {"):
-            validate("CreateChatCompletionStreamResponse", json.loads(line[6:]))
+            openai_schemas.validate("CreateChatCompletionStreamResponse", json.loads(line[6:]))
     message = whole.json()["choices"][0]["message"]
     assert not message.get("tool_calls")
     if wish == "a schema" and whole.json()["choices"][0]["finish_reason"] == "stop":
         assert isinstance(json.loads(message["content"])["days"], int)
 
 
-@pytest.mark.skipif(not OPENAPI.is_dir(), reason="OpenAI's API description is not here")
+@pytest.mark.skipif(not openai_schemas.is_here(), reason=openai_schemas.ABSENT)
 def test_completions_and_embeddings_conform_to_openais_description(live: LiveService) -> None:
     off = {"passages": False, "demonstrations": False}
     for model, more in (("base", {}), ("support", {"dslm": off})):
         body = {"model": model, "prompt": ["Once", "Twice"], "max_tokens": 4, "logprobs": 2, **more}
         whole = httpx.post(f"{live.url}/v1/completions", json=body, timeout=60)
         assert whole.status_code == 200, whole.text
-        validate("CreateCompletionResponse", whole.json())
+        openai_schemas.validate("CreateCompletionResponse", whole.json())
         streamed = httpx.post(f"{live.url}/v1/completions", json={**body, "stream": True})
         assert streamed.text.endswith("data: [DONE]\n\n")
     vectors = client(live).embeddings.create(model="legal", input=["a", "b"])
-    validate("CreateEmbeddingResponse", vectors.model_dump(exclude_none=True))
+    openai_schemas.validate("CreateEmbeddingResponse", vectors.model_dump(exclude_none=True))
 
 
 NAMED = {"type": "function", "function": {"name": "weather"}}
 
 
-@pytest.mark.parametrize("choice", ["auto", "required", NAMED], ids=str)
-def test_without_a_parser_vllm_refuses_tools_and_says_what_to_set(
-    live: LiveService, choice: Any
-) -> None:
-    """The demonstration base was never taught to call any."""
-    for stream in (False, True):
-        answer = live.chat("base", QUESTION, tools=[WEATHER], tool_choice=choice, stream=stream)
-        assert answer.status_code == 400
-        assert "--tool-call-parser" in answer.json()["error"]["message"]
-    none = live.chat("base", QUESTION, tools=[WEATHER], tool_choice="none", max_tokens=4)
-    assert none.status_code == 200, none.text
+@pytest.mark.parametrize("choice", ["auto", "required", "none", NAMED], ids=str)
+@pytest.mark.parametrize("model", ["support", "base"])
+def test_every_choice_of_tools_is_honoured(live: LiveService, model: str, choice: Any) -> None:
+    """The demonstration base was never taught to call any: told to, it calls with what fits."""
+    free = {"dslm": {"mode": "generate"}} if model == "support" else {}
+    asked = {"tools": [WEATHER], "tool_choice": choice, "parallel_tool_calls": False, **free}
+    answer = live.chat(model, QUESTION, max_tokens=60, **asked)
+    assert answer.status_code == 200, answer.text
+    calls = answer.json()["choices"][0]["message"].get("tool_calls", [])
+    assert bool(calls) == (choice in ("required", NAMED))
+    for call in calls:
+        assert call["function"]["name"] == "weather"
+        assert set(json.loads(call["function"]["arguments"])) <= {"hot"}
+    streamed = live.chat(model, QUESTION, max_tokens=60, stream=True, **asked)
+    assert ('"tool_calls":[' in streamed.text) == bool(calls)
+    assert streamed.text.endswith("data: [DONE]\n\n")
 
 
 def test_the_bare_base_answers_and_streams(live: LiveService) -> None:

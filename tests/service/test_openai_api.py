@@ -1,21 +1,19 @@
 """OpenAI's API to the letter, through the real application, before the fake engine."""
 
 import base64
-import functools
 import json
 import struct
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import jsonschema
 import numpy as np
 import openai
 import pytest
 
+from tests import openai_schemas
 from tests.service.product import FAR, QUESTION, Product
 
-SCHEMAS = Path(__file__).resolve().parents[3] / "shared" / "data" / "openai_api"
 TOOL = {
     "type": "function",
     "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}},
@@ -36,19 +34,20 @@ def user(text: str = QUESTION) -> dict[str, Any]:
     return {"role": "user", "content": text}
 
 
-@functools.cache
-def validator(schema: str) -> jsonschema.Draft202012Validator:
-    name = "openapi_chat_completions_embeddings_models_files_batches.json"
-    spec = json.loads((SCHEMAS / name).read_text(encoding="utf-8"))
-    wanted = {"$ref": f"#/components/schemas/{schema}", "components": spec["components"]}
-    return jsonschema.Draft202012Validator(wanted)
-
-
 def validate(schema: str, value: Any) -> None:
     """Skips where OpenAI's description is not here."""
-    if not SCHEMAS.is_dir():
-        pytest.skip("OpenAI's API description is not here")
-    validator(schema).validate(value)
+    if not openai_schemas.is_here():
+        pytest.skip(openai_schemas.ABSENT)
+    openai_schemas.validate(schema, value)
+
+
+@pytest.fixture(autouse=True)
+def _described(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every response of this file, looked at when its test is over."""
+    with openai_schemas.watching(monkeypatch) as seen:
+        yield
+    for path, status, kind, body in seen:
+        openai_schemas.check(path, status, kind, body)
 
 
 def chunks(text: str) -> list[dict[str, Any]]:
