@@ -15,6 +15,8 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 _Forward = Callable[[Sequence[Sequence[int]]], Vectors]
 
+_WORTH_A_PROOF = 4  # texts: fewer take no longer alone than together and once more for the proof
+
 
 def cores() -> int:
     """Those that this process may use."""
@@ -71,9 +73,10 @@ class SameBits:
     """Lets texts of one length share a batch only where each gets the bits it gets alone.
 
     Whether it does is up to the processor and the libraries, by the shape of the work. So the
-    first batch of a length that is larger than any before is compared with its last text alone;
-    if they differ, texts of that length go alone from then on. That way a vector depends on its
-    text only, and a job that was killed and resumed ends with the same bytes.
+    first batch of a length that is worth it is compared with its last text alone; larger ones are
+    parted to its size from then on, and if the bits differ, texts of that length go alone. That
+    way a vector depends on its text only, and a job that was killed and resumed ends with the same
+    bytes.
     """
 
     def __init__(self, forward: _Forward) -> None:
@@ -82,14 +85,14 @@ class SameBits:
 
     def __call__(self, batch: Sequence[Sequence[int]]) -> Vectors:
         """Token ids of texts of one length; unit rows [n, dimension]."""
-        size, length = len(batch), len(batch[0])
-        trusted = self._trusted.get(length, 1)
-        if size <= max(trusted, 1):
-            return self._forward(batch)
-        if trusted:
+        length = len(batch[0])
+        trusted = self._trusted.get(length)
+        if trusted is None and len(batch) >= _WORTH_A_PROOF:
             together = self._forward(batch)
             same = np.array_equal(together[-1:], self._forward(batch[-1:]))
-            self._trusted[length] = size if same else 0
+            self._trusted[length] = len(batch) if same else 1
             if same:
                 return together
-        return np.concatenate([self._forward([ids]) for ids in batch])
+        most = trusted or 1
+        parts = [batch[start : start + most] for start in range(0, len(batch), most)]
+        return np.concatenate([self._forward(part) for part in parts])

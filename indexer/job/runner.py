@@ -21,7 +21,7 @@ Role = Literal["passage", "question"]
 Text = tuple[Key, str]
 Embedded = list[tuple[Key, Vectors]]
 
-_FIRST_WINDOW = 256
+_FIRST_WINDOW = 1024
 _WINDOW = 4096
 _AHEAD = 2
 _POLL_SECONDS = 0.1
@@ -107,7 +107,7 @@ class LocalRunner:
 class _Windows:
     """Texts gathered to windows, of which one is embedded and the next ones wait.
 
-    A window is large, so that texts of one length meet; the first is small, so that work begins.
+    A window is large, so that texts of one length meet; the first is smaller, so that work begins.
     """
 
     def __init__(self, embedder: TextEmbedder, role: Role) -> None:
@@ -129,7 +129,7 @@ class _Windows:
         if self._gathered:
             self._open.append(self._thread.submit(self._embed, self._gathered))
             self._gathered = []
-            self._size = min(2 * self._size, _WINDOW)
+            self._size = _WINDOW
 
     def full(self) -> bool:
         self._settle()

@@ -52,27 +52,45 @@ class _Counted:
         return np.array([[sum(ids) + shown] for ids in batch], dtype=np.float32)
 
 
+def _texts(count: int) -> list[list[int]]:
+    return [[number, 1] for number in range(count)]
+
+
+def _right(found: Vectors) -> bool:
+    return found[:, 0].tolist() == [number + 1 for number in range(len(found))]
+
+
 def test_a_length_whose_batch_has_been_proved_is_not_proved_again() -> None:
     forward = _Counted()
     embed = SameBits(forward)
-    for _ in range(3):
-        assert embed([[1, 2], [3, 4], [5, 6]])[:, 0].tolist() == [3, 7, 11]
-    assert forward.sizes == [3, 1, 3, 3]
+    assert all(_right(embed(_texts(5))) for _ in range(3))
+    assert forward.sizes == [5, 1, 5, 5]
+
+
+def test_a_larger_batch_than_the_proved_one_goes_in_parts_of_its_size() -> None:
+    forward = _Counted(8)
+    embed = SameBits(forward)
+    assert _right(embed(_texts(4)))
+    assert _right(embed(_texts(8)))
+    assert _right(embed(_texts(6)))
+    assert forward.sizes == [4, 1, 4, 4, 4, 2]
+
+
+def test_few_texts_go_alone_until_their_length_is_proved() -> None:
+    forward = _Counted()
+    embed = SameBits(forward)
+    assert _right(embed(_texts(3)))
+    assert _right(embed(_texts(4)))
+    assert _right(embed(_texts(3)))
+    assert forward.sizes == [1, 1, 1, 4, 1, 3]
 
 
 def test_texts_go_alone_where_a_batch_would_change_their_bits() -> None:
-    forward = _Counted(2, 3)
+    forward = _Counted(2, 3, 4)
     embed = SameBits(forward)
-    for _ in range(2):
-        assert embed([[1, 2], [3, 4], [5, 6]])[:, 0].tolist() == [3, 7, 11]
-    assert forward.sizes == [3, 1, 1, 1, 1, 1, 1, 1]
-    assert embed([[7, 7], [8, 8]])[:, 0].tolist() == [14, 16]
-
-
-def test_a_larger_batch_than_any_before_is_proved_first() -> None:
-    embed = SameBits(_Counted(4))
-    assert embed([[1], [2]])[:, 0].tolist() == [1, 2]
-    assert embed([[1], [2], [3], [4]])[:, 0].tolist() == [1, 2, 3, 4]
+    assert all(_right(embed(_texts(4))) for _ in range(2))
+    assert _right(embed(_texts(2)))
+    assert forward.sizes == [4, 1, *[1] * 10]
 
 
 def test_results_keep_their_order_though_threads_finish_in_another() -> None:
