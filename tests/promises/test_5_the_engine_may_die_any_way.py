@@ -1,11 +1,7 @@
 """Promise 5: the engine may die any way, and no client is left waiting or told a half as a whole.
 
-Fails when `Watch._is_stuck` is never asked (a core that hangs), when `Supervisor._one_life` no
-longer goes on after an exit with code 0 or no longer interrupts what is under way, when
-`Desk._asked` no longer asks again (one failure before the first byte) or asks again without end,
-when `_first_event` is left out (a cut after the head), when `Gateway.plan_again` no longer has the
-engine looked at first (a dead engine is asked again in place of quoting), when the relay ends a
-cut stream with `[DONE]`, and when `reconcile` is left out (the adapters after each death).
+Seen to fail when `Watch._is_stuck` is never asked (a core that hangs), and when `Desk._asked` no
+longer asks again (a failure before the first byte; quoting while the engine is ill).
 """
 
 import json

@@ -1,9 +1,8 @@
 """Promise 7: bounded and fair. One domain's overload is not another's.
 
-In the scripted engine fails when `limits_of` gives a domain all places (overload, cold adapter),
-when `Admission._next` takes who has waited longest, whatever domain it is of, and when `_head`
-does not look at keys. On vLLM fails when a domain may have all places (the steps waited), when
-`_line_up` takes anybody in (no 429), and when `_is_free` does not count adapters.
+Seen to fail in the scripted engine when `limits_of` gives a domain all places (overload, cold
+adapter), when `Admission._next` takes who has waited longest, whatever domain it is of (several
+floods), and when `_head` does not look at keys.
 """
 
 import re

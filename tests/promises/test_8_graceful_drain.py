@@ -1,11 +1,8 @@
 """Promise 8: a stop loses no answer that it can wait for, and a power cut needs no repair.
 
-Fails when `_stop` no longer begins the drain (a new request is answered while it stops), when it
-sets `should_exit` at once (the running stream is cut), when it no longer shuts the engines (the
-long stream ends without an error event), when a second signal no longer hurries it, when
-`Admission.close` lets those who wait go on waiting, and when `end_with_stdin` is left out of
-`launch.py` (vLLM outlives a service that was killed together with its server). The power cut:
-when LIVE or a release is written in place, not by rename.
+What is to fail it when taken out, not yet tried: `drain.begin` and `admission.close` in `_stop`,
+shutting the engines there (no error event), `drain.hurry` on a second signal, and `end_with_stdin`
+in `launch.py` (vLLM outlives a service that was killed together with its server).
 """
 
 import json
