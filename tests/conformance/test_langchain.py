@@ -16,7 +16,6 @@ from pydantic import BaseModel, Field, SecretStr
 
 pytestmark = [
     pytest.mark.vllm,
-    pytest.mark.asyncio(loop_scope="session"),  # LangChain keeps one async client for all
     # Of LangChain itself, where it reads an answer that openai-python has parsed.
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
     pytest.mark.filterwarnings("ignore:Received a Pydantic BaseModel V1 schema:UserWarning"),
