@@ -5,6 +5,7 @@
 
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import aiohttp
 import httpx
@@ -80,8 +81,15 @@ async def over_aiohttp(upstream: str) -> Forward:
 
 def fastapi_app(upstream: str) -> FastAPI:
     """One route that reads the JSON, sends it on and gives the answer back: whole answers only."""
-    app = FastAPI(openapi_url=None)
     sessions: list[aiohttp.ClientSession] = []
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            sessions.append(session)
+            yield
+
+    app = FastAPI(openapi_url=None, lifespan=life)
 
     @app.get("/ready")
     async def ready() -> Response:
@@ -89,8 +97,6 @@ def fastapi_app(upstream: str) -> FastAPI:
 
     @app.post(CHAT)
     async def chat(request: Request) -> Response:
-        if not sessions:
-            sessions.append(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
         body = orjson.dumps(orjson.loads(await request.body()))
         async with sessions[0].post(upstream + CHAT, data=body, headers=JSON) as reply:
             return Response(await reply.read(), reply.status, media_type="application/json")

@@ -191,11 +191,11 @@ async def _first(
     }
     began = time.perf_counter()
     async with session.post(f"{url}/v1/chat/completions", json=body) as reply:
-        await reply.content.readany()
+        content = await reply.content.readany()
         took = time.perf_counter() - began
-        rest = await reply.read()
-        if reply.status != 200 or not rest.endswith(b"data: [DONE]\n\n"):
-            raise ChunksLost(f"The service answered {reply.status}: {rest[-300:]!r}")
+        content += await reply.read()
+        if reply.status != 200 or not content.endswith(b"data: [DONE]\n\n"):
+            raise ChunksLost(f"The service answered {reply.status}: {content[-300:]!r}")
     return 1000 * took
 
 
