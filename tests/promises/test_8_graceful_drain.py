@@ -25,6 +25,7 @@ from tests.live import LiveService
 from tests.service.fake_engine import FakeEngine, serving
 from tests.service.product import QUESTION
 from tests.service.swapping import LONG
+from tests.service.test_process import gone
 
 OFF = {"passages": False, "demonstrations": False}
 POWER_CUTS = 4
@@ -241,7 +242,7 @@ def test_vllm_ends_with_its_service_however_that_ends(
     service.child.kill()
     service.child.wait()
     psutil.wait_procs(first, 20)
-    assert not [one for one in first if one.is_running()], "vLLM outlives its service"
+    assert not [one for one in first if not gone(one.pid)], "vLLM outlives its service"
     cut.join(10)
     assert "[DONE]" not in cut.text
 
@@ -255,4 +256,4 @@ def test_vllm_ends_with_its_service_however_that_ends(
     assert service.child.wait(60) == 0, service.log()
     whole.join(10)
     assert last_event(whole.text) == "data: [DONE]"
-    assert not [one for one in second if one.is_running()], "vLLM outlives its service"
+    assert not [one for one in second if not gone(one.pid)], "vLLM outlives its service"
