@@ -1,8 +1,8 @@
 """Promise 1: one request, one version. A stream that began before a swap never feels it.
 
-On the fake engine: fails when `Releases._replace` releases the old release twice, so that its
-adapter is unloaded under the stream (the last assertion but one), and when `AdapterSwitch` loads
-the new version below the old one's name. On vLLM: fails when the swap uses `load_inplace`.
+Before the fake engine both tests fail when `Releases._replace` closes the old release twice: its
+adapter is then unloaded under the stream. That names are never used twice is shown by
+`test_switch.py`, which fails in three places when `AdapterSwitch` loads below the bare label.
 """
 
 import asyncio
