@@ -57,7 +57,7 @@ def _texts(count: int) -> list[list[int]]:
 
 
 def _right(found: Vectors) -> bool:
-    return found[:, 0].tolist() == [number + 1 for number in range(len(found))]
+    return bool(np.array_equal(found[:, 0], np.arange(1, len(found) + 1)))
 
 
 def test_a_length_whose_batch_has_been_proved_is_not_proved_again() -> None:
