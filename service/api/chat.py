@@ -5,8 +5,8 @@ from fastapi.responses import Response
 
 from service.answer.request import ChatRequest
 from service.api.desk import Desk
+from service.api.openai_schemas import ChatChunk, ChatCompletion
 from service.api.openapi import ASKED, described
-from service.api.schemas import ChatChunk, ChatCompletion
 from service.api.wire import parse
 
 

@@ -5,8 +5,8 @@ from fastapi.responses import Response
 
 from service.answer.completion import CompletionRequest
 from service.api.desk import Desk
+from service.api.openai_schemas import TextChunk, TextCompletion
 from service.api.openapi import ASKED, described
-from service.api.schemas import TextChunk, TextCompletion
 from service.api.wire import parse
 
 

@@ -6,8 +6,8 @@ from fastapi.responses import Response
 from service.answer.vectors import EmbeddingRequest, TextEmbeddings
 from service.api.auth import caller_of
 from service.api.events import GONE, unless_gone
+from service.api.openai_schemas import EmbeddingList
 from service.api.openapi import described
-from service.api.schemas import EmbeddingList
 from service.api.wire import Json, parse
 
 

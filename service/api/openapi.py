@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from service.api.schemas import ErrorAnswer, Said
+from service.api.openai_schemas import ErrorAnswer, Said
 
 OURS: Final = "x-dslm"
 COMPONENTS: Final = "#/components/schemas/"

@@ -8,8 +8,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service.api.auth import caller_of
 from service.api.observed import observe
+from service.api.openai_schemas import ModelList, ServedModel
 from service.api.openapi import described
-from service.api.schemas import Health, ModelList, Readiness, ServedModel
+from service.api.schemas import Health, Readiness
 from service.api.wire import Json
 from service.bootstrap import Service
 from service.errors import UnknownDomain
