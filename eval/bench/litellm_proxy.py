@@ -48,6 +48,8 @@ def command(
     environment = {
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "LITELLM_LOG": "ERROR",
+        # Bare of keys as the other relays, and on loopback.
+        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
         "NO_PROXY": "127.0.0.1",
     }
     return [str(program), *arguments], environment
