@@ -64,10 +64,11 @@ def status_routes(service: Service) -> APIRouter:
 
 def _models(service: Service) -> dict[str, dict[str, Any]]:
     bases = [_model(name, 0, None) for name in service.bases]
-    known = service.releases.domains
+    live = service.releases.live()
     domains = [
-        _model(name, int(release.created.timestamp()), known[name].base)
-        for name, release in service.releases.live().items()
+        _model(name, int(live[name].created.timestamp()), domain.base)
+        for name, domain in service.releases.domains.items()
+        if name in live
     ]
     return {card["id"]: card for card in (*bases, *domains)}
 
