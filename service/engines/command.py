@@ -106,6 +106,8 @@ def engine_environment(child: Child, secrets: Collection[str] = ()) -> dict[str,
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
     }
+    if chosen := os.environ.get("VLLM_PLUGINS"):
+        ours["VLLM_PLUGINS"] = f"{chosen},dslm"  # see service/engines/plugin.py
     if child.gpu is not None:
         ours["CUDA_VISIBLE_DEVICES"] = child.gpu
     if is_cpu_build():

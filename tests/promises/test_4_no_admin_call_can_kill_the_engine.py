@@ -250,10 +250,6 @@ def test_more_domains_and_releases_than_places_take_turns_or_are_told_to_wait(
     assert swap(engine, "legal", None).status_code == 200
 
 
-@pytest.mark.xfail(
-    reason="vLLM 0.32's CPU build takes slot -1, the last, for the base's rows beside LoRAs",
-    strict=False,
-)
 def test_a_stream_of_the_base_says_the_same_whatever_adapters_do_beside_it(
     small: LiveService,
 ) -> None:
