@@ -2,7 +2,9 @@
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from service.answer.bounds import check_forms
 
 Mode: TypeAlias = Literal["generate", "verbatim", "quote"]
 INT64 = 2**63
@@ -63,6 +65,16 @@ class Asked(Sampling):
     stream_options: StreamOptions | None = None
     # Accepted because clients send it; it changes nothing here.
     user: str | None = None
+
+    @model_validator(mode="after")
+    def _compilable(self) -> "Asked":
+        check_forms(self.forms())
+        return self
+
+    def forms(self) -> dict[str, Any]:
+        """What has to be compiled before the first token, by field."""
+        given = self.structured_outputs
+        return {"structured_outputs": given} if given else {}
 
     def wants_usage(self) -> bool:
         """Is a stream to end with a chunk of usage?"""

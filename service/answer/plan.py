@@ -13,8 +13,9 @@ from service.answer.opened import OpenRelease, Role
 from service.answer.relay import Relay
 from service.answer.request import ChatRequest, Mode
 from service.answer.retrieval import NOTHING, Found
-from service.engines.engine import CHAT, EngineStream
+from service.engines.engine import CHAT
 from service.engines.pool import EnginePool, Held, Lease, Unit
+from service.engines.stream import EngineStream
 
 
 @dataclass(slots=True)

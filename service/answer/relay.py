@@ -12,7 +12,7 @@ import orjson
 
 from service.answer.markers import Markers
 from service.answer.pattern import Pattern, learn
-from service.engines.engine import EngineStream
+from service.engines.stream import EngineStream
 from service.errors import ServiceError, Unavailable, envelope
 
 log = logging.getLogger("dslm.relay")

@@ -118,6 +118,15 @@ class ChatRequest(Asked):
         }
         return tuple(name for name, value in given.items() if value)
 
+    def forms(self) -> dict[str, Any]:
+        """What has to be compiled before the first token, by field."""
+        found = super().forms()
+        if self.is_shaped() and self.response_format:
+            found["response_format"] = self.response_format.model_dump()
+        if self.may_call():
+            found["tools"] = [tool.function.parameters for tool in self.tools or ()]
+        return found
+
     def question(self) -> str:
         """The last user message: what is looked up and answered."""
         return self.messages[self._asked()].text()

@@ -1,8 +1,8 @@
 """HTTP client of one vLLM server. It never knows who started the server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -10,8 +10,16 @@ import aiohttp
 import orjson
 
 from service.engines.command import BASE_NAME
+from service.engines.forms import form_of
 from service.engines.pulse import Pulse
-from service.errors import EngineRejected, EngineTimeout, ServiceError, Unavailable
+from service.engines.stream import (
+    EngineFailed,
+    EngineStream,
+    failure,
+    first_event,
+    transport_errors,
+)
+from service.errors import EngineRejected, InvalidRequest, ServiceError, Unavailable
 from service.phases import OUTGOING
 
 PROBE_SECONDS = 5.0
@@ -148,7 +156,7 @@ class Engine:
     async def chat(self, payload: dict[str, Any], path: str = CHAT) -> dict[str, Any]:
         """One answer, whole."""
         with self.pulse.asking(), transport_errors():
-            async with self._interruptible():
+            async with self._interruptible(), self._judging(payload):
                 async with self.session.post(
                     f"{self.url}{path}", json=payload, timeout=self._whole, headers=OUTGOING.get()
                 ) as reply:
@@ -161,14 +169,14 @@ class Engine:
         sent, and it may be asked again.
         """
         with self.pulse.asking(), transport_errors():
-            async with self._interruptible():
+            async with self._interruptible(), self._judging(payload):
                 reply = await self.session.post(
                     f"{self.url}{path}", json=payload, headers=OUTGOING.get()
                 )
                 try:
                     if reply.status != 200:
                         await self._checked_json(reply)
-                    first = await _first_event(reply)
+                    first = await first_event(reply)
                 except BaseException:
                     reply.close()
                     raise
@@ -191,6 +199,21 @@ class Engine:
         finally:
             del self._waits[wait]
 
+    @asynccontextmanager
+    async def _judging(self, payload: Mapping[str, Any]) -> AsyncIterator[None]:
+        """Is it the engine that failed, or the form that was asked for?
+
+        vLLM answers 500 to many forms that it cannot compile, and is well afterwards.
+        """
+        try:
+            yield
+        except EngineFailed as error:
+            asked = form_of(payload)
+            if asked and not error.is_death and await self.healthy():
+                message = f"The engine cannot hold an answer to this `{asked}`: {error.said}"
+                raise InvalidRequest(message, "Ask for a simpler form", param=asked) from error
+            raise
+
     async def _post(self, path: str, body: dict[str, Any]) -> None:
         with transport_errors():
             async with self.session.post(f"{self.url}{path}", json=body) as response:
@@ -201,81 +224,4 @@ class Engine:
         body = await response.read()
         if response.status == 200:
             return cast(dict[str, Any], orjson.loads(body))
-        if response.status >= 500:
-            raise Unavailable(f"The engine failed: {_message(body)[0]}", retry_after=1)
-        raise EngineRejected(response.status, *_message(body))
-
-
-class EngineStream:
-    """A streamed answer of the engine. Closing it before its end makes the engine abort it."""
-
-    def __init__(
-        self,
-        reply: aiohttp.ClientResponse,
-        first: bytes,
-        pulse: Pulse,
-        others: set["EngineStream"],
-    ) -> None:
-        self._reply = reply
-        self._first = first
-        self._pulse = pulse
-        self._others = others
-        others.add(self)
-        pulse.begin()
-
-    async def events(self) -> AsyncIterator[list[bytes]]:
-        """The payloads of server-sent events, those that arrived together in one list."""
-        rest, beat = b"", self._pulse.beat
-        received = self._first
-        with transport_errors():
-            while received:
-                *whole, rest = (rest + received.replace(b"\r", b"")).split(b"\n\n")
-                yield [event[6:] for event in whole if event.startswith(b"data: ")]
-                received = await self._reply.content.readany()
-                beat()
-
-    def interrupt(self, error: ServiceError) -> None:
-        """Whoever reads it gets `error`."""
-        self._reply.content.set_exception(error)
-
-    def close(self) -> None:
-        """Not async: it also runs where a client's going away cancels every await."""
-        self._reply.close()
-        if self in self._others:
-            self._others.remove(self)
-            self._pulse.end()
-
-
-async def _first_event(reply: aiohttp.ClientResponse) -> bytes:
-    """What came first, with a whole event in it. Unavailable if that is an error, or the end."""
-    came = b""
-    while b"\n\n" not in came:
-        more = await reply.content.readany()
-        if not more:
-            raise Unavailable("The engine ended the answer before it began", "Try again")
-        came += more.replace(b"\r", b"")
-    if came.startswith(b'data: {"error"'):
-        said, param = _message(came.partition(b"\n\n")[0][6:])
-        raise Unavailable(f"The engine failed: {said}", "Try again", param=param, retry_after=1)
-    return came
-
-
-@contextmanager
-def transport_errors() -> Iterator[None]:
-    """Turn what the transport raises into our errors."""
-    try:
-        yield
-    except (aiohttp.SocketTimeoutError, TimeoutError) as error:
-        raise EngineTimeout(
-            "The engine was silent for too long", "Ask for fewer tokens, or try again"
-        ) from error
-    except aiohttp.ClientError as error:
-        raise Unavailable("The engine went away", "Try again", retry_after=1) from error
-
-
-def _message(body: bytes) -> tuple[str, str | None]:
-    try:
-        error = orjson.loads(body)["error"]
-        return str(error["message"]), error.get("param")
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return body[:300].decode(errors="replace"), None
+        raise failure(response.status, body)

@@ -9,7 +9,8 @@ from typing import Any
 import aiohttp
 import orjson
 
-from service.engines.engine import CHAT, Engine, EngineStream, Health
+from service.engines.engine import CHAT, Engine, Health
+from service.engines.stream import EngineStream
 from service.errors import EngineRejected, Overloaded, Unavailable
 
 # Whoever runs it may count every look.

@@ -4,7 +4,8 @@ The template is what the base was trained with, so it tells more than a name: fi
 have any name. Where nothing is known vLLM gets no parser, and refuses requests that need one.
 """
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from adapters.base import find_base, tool_template
 
@@ -68,6 +69,21 @@ def form_flags(base: str, parser: str, compact: bool, given: list[str]) -> list[
     if compact and not _has(given, FORM_FLAG):
         flags += [FORM_FLAG, '{"backend": "xgrammar", "disable_any_whitespace": true}']
     return flags
+
+
+def form_of(payload: Mapping[str, Any]) -> str | None:
+    """The field by which a form was asked for that has to be compiled; None if there is none.
+
+    A choice among texts always can be: it is also how `verbatim` asks.
+    """
+    wanted = payload.get("response_format")
+    if wanted and wanted["type"] != "text":
+        return "response_format"
+    if set(payload.get("structured_outputs") or ()) - {"choice"}:
+        return "structured_outputs"
+    if payload.get("tools") and payload.get("tool_choice") != "none":
+        return "tools"
+    return None
 
 
 def _has(given: list[str], flag: str) -> bool:

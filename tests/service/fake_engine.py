@@ -19,6 +19,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 BASE = "base"
+RECURSION = "maximum recursion depth exceeded"
 LOGPROB = {"token": "x", "logprob": -0.5, "bytes": [120]}
 
 
@@ -36,7 +37,8 @@ class FakeEngine:
         self.ill = False
         # Its core hangs: what is under way stands still while `/health` says 200.
         self.stuck = False
-        # How the next answers fail: "500", "cut" before the first event or "late" after some.
+        # How the next answers fail: "500", "cut" before the first event or "late" after some,
+        # "form" or "form in the stream": as where it cannot compile what is asked for.
         self.fails: list[str] = []
         self.tokens = 0
         self.says = ""
@@ -103,6 +105,8 @@ class FakeEngine:
         fails = self.fails.pop(0) if self.fails else ""
         if fails == "500":
             return _refusal(500, "EngineCore encountered an issue.")
+        if fails == "form":
+            return _refusal(500, RECURSION)
         if body.get("stream"):
             events = self._stream(body, words, fails)
             return StreamingResponse(events, media_type="text/event-stream")
@@ -172,6 +176,9 @@ class FakeEngine:
         slowly = "slow" in words
         if fails == "cut":
             raise ConnectionError("told to fail")
+        if fails == "form in the stream":
+            yield _event({"error": {"message": RECURSION, "param": None, "code": 500}})
+            return
         logprobs = {"content": [{**LOGPROB, "top_logprobs": []}]} if body.get("logprobs") else None
         with self._at_work():
             for choice in range(body.get("n") or 1):
