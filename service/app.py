@@ -26,8 +26,9 @@ from service.api.embeddings import embedding_routes
 from service.api.hosts import Hosts
 from service.api.jobs import job_routes
 from service.api.ledger import Ledger
-from service.api.limits import Admission, limits_of
+from service.api.limits import Admission
 from service.api.openapi import document
+from service.api.places import limits_of
 from service.api.releases import release_routes
 from service.api.security import Origins, SafeHeaders
 from service.api.status import status_routes

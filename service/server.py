@@ -16,7 +16,8 @@ import uvloop
 
 from indexer.errors import BadInput, DslmError
 from service.api.draining import Drain
-from service.api.limits import Admission, limits_of
+from service.api.limits import Admission
+from service.api.places import limits_of
 from service.api.protocol import BoundedProtocol
 from service.app import create_app
 from service.bootstrap import Service, build

@@ -16,7 +16,8 @@ from service.answer.request import ChatRequest
 from service.api.auth import caller_of
 from service.api.events import GONE, EventStream, unless_gone
 from service.api.ledger import UNKNOWN, Entry, Ledger
-from service.api.limits import Admission, Leave, expected_tokens
+from service.api.limits import Admission, Leave
+from service.api.places import expected_tokens
 from service.api.wire import Json
 from service.errors import Unavailable, status_of
 from service.phases import phase

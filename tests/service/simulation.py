@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from service.api.limits import Admission, Limits, Wish
+from service.api.limits import Admission, Wish
+from service.api.places import Limits
 from service.errors import Overloaded
 from service.telemetry import Telemetry
 

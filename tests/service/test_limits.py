@@ -11,12 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexer.errors import BadInput
-from service.api.limits import (
-    TURN_SECONDS,
-    Wish,
-    expected_tokens,
-    limits_of,
-)
+from service.api.limits import TURN_SECONDS, Wish
+from service.api.places import expected_tokens, limits_of
 from service.errors import Overloaded, Stopping
 from service.settings import ServiceSettings
 from tests.service.product import Product
