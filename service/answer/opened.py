@@ -15,6 +15,7 @@ from indexer.search.retriever import Retriever
 from indexer.settings import Paths
 from service.answer.snapshots import OpenSnapshots
 from service.engines.fleet import Engines
+from service.engines.folders import known
 from service.engines.pool import EnginePool, Held
 from service.errors import Unavailable
 
@@ -73,7 +74,7 @@ class Opening:
     @asynccontextmanager
     async def registered(self, domain: str, reference: str) -> AsyncIterator[AdapterManifest]:
         """For the block an adapter is in the domain's engines; whatever refuses it is raised."""
-        manifest = await asyncio.to_thread(self._registry.get, reference)
+        manifest = await asyncio.to_thread(known, self._registry, reference)
         pool = self._pool(domain)
         pool.require_ready()
         held = await pool.hold(manifest)
@@ -134,5 +135,5 @@ class Opening:
                 f"{pool.base.title}",
                 "Serve that base, train the adapter on this one, or set the adapter to null",
             )
-        manifest = await asyncio.to_thread(self._registry.get, release.adapter.digest)
+        manifest = await asyncio.to_thread(known, self._registry, release.adapter.digest)
         return await pool.hold(manifest)

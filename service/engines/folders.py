@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapters.manifest import AdapterManifest
+from adapters.registry import AdapterRegistry
+from indexer.errors import StoreError
 from service.errors import Unavailable
 
 Signature = tuple[int, int, int]
@@ -34,6 +36,16 @@ class VerifiedFolder:
                 raise _damaged(file, self.label, "has been changed")
 
 
+def known(registry: AdapterRegistry, reference: str) -> AdapterManifest:
+    """Find an adapter. NotFound if there is none; DamagedAdapter if its folder cannot be read."""
+    try:
+        return registry.get(reference)
+    except StoreError as error:
+        message = f"The adapter {reference} cannot be served: {error.message}"
+        remedy = error.remedy or "Restore it from a backup, or set another adapter"
+        raise DamagedAdapter(message, remedy) from error
+
+
 def verified(manifest: AdapterManifest, folder: Path) -> VerifiedFolder:
     """Compare every file, read whole, with the manifest's sha256. DamagedAdapter if one differs.
 
@@ -46,10 +58,17 @@ def _checked(manifest: AdapterManifest, folder: Path) -> Iterator[tuple[Path, Si
     for name, wanted in manifest.files.items():
         file = folder / name
         signature = _signature(file, manifest.label)
-        with file.open("rb") as content:
-            if hashlib.file_digest(content, "sha256").hexdigest() != wanted:
-                raise _damaged(file, manifest.label, "is not what was added")
+        if _sha256(file, manifest.label) != wanted:
+            raise _damaged(file, manifest.label, "is not what was added")
         yield file, signature
+
+
+def _sha256(file: Path, label: str) -> str:
+    try:
+        with file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise _damaged(file, label, f"cannot be read ({error.strerror})") from error
 
 
 def _signature(file: Path, label: str) -> Signature:

@@ -1,33 +1,40 @@
-"""What several promises need: a service with an engine of its own, which they may kill."""
+"""What several promises need: a second service with an engine of its own, which they may kill."""
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.live import LiveService
 
 SETTINGS = {
-    # It loses patience sooner; but a busy machine needs some.
-    "DSLM_ENGINE_STALL_SECONDS": "12",
+    # Little room, so that everything has to take turns.
+    "DSLM_MAX_LORAS": "2",
+    "DSLM_MAX_CPU_LORAS": "2",
     "DSLM_MAX_CONCURRENT": "4",
     "DSLM_MAX_CONCURRENT_DOMAIN": "3",
     "DSLM_MAX_QUEUED": "4",
-    "DSLM_MAX_LORAS": "1",
+    # It loses patience sooner; but a busy machine needs some.
+    "DSLM_ENGINE_STALL_SECONDS": "12",
 }
 
 
 @pytest.fixture(scope="session")
-def own(
-    indexed: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[LiveService]:
-    """Two small domains before real vLLM, with few places: `garden`, and `pantry` that quotes."""
+def second(live: LiveService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
+    """A copy of the shared service's store behind an engine that has only just started."""
     store = tmp_path_factory.mktemp("own") / "store"
-    shutil.copytree(indexed[0], store)
-    service = LiveService(store, {**SETTINGS, "DSLM_DOMAINS": str(indexed[1])}).start()
+    shutil.copytree(live.store, store, ignore=shutil.ignore_patterns("jobs", "logs", ".services"))
+    service = LiveService(store, SETTINGS).start()
     try:
         yield service.ready()
     finally:
         code = service.stop()
     assert code == 0, service.log()
+
+
+@pytest.fixture
+def own(second: LiveService) -> LiveService:
+    """The second service, started again if a test has ended it."""
+    if second.child.poll() is not None:
+        second.start().ready()
+    return second

@@ -54,5 +54,5 @@ def test_what_a_swap_back_and_forth_answers_is_what_a_fresh_engine_answers(
     assert one != other
     assert (one, other) == (back, forth)
     assert twin == one
-    fresh: LiveService = request.getfixturevalue("small")
+    fresh: LiveService = request.getfixturevalue("own")
     assert answers(fresh, OTHER, TWIN, ONE) == [other, twin, one]

@@ -18,11 +18,11 @@ import pytest
 
 from tests.live import LiveService
 from tests.service.product import Product, running
-from tests.service.swapping import LONG, read, registered
+from tests.service.swapping import LONG, read, registered, set_adapter
 
 FLOUR = "How long does rye flour last?"
 OFF = {"passages": False, "demonstrations": False}
-QUOTED = {"pantry": FLOUR, "legal": "Who approves salaries above £95,000?"}
+SALARIES = "Who approves salaries above £95,000?"
 SLOW = "slow " + "and " * 40
 STALL = 0.6
 ASKED = "How do I clean the machine?"
@@ -72,13 +72,10 @@ def stream(url: str, body: dict[str, Any]) -> httpx.Response:
     return httpx.post(f"{url}/v1/chat/completions", json={**body, "stream": True}, timeout=60)
 
 
-@pytest.mark.parametrize("streamed", [False, True])
-@pytest.mark.parametrize("way", ["500", "cut"])
+@pytest.mark.parametrize(("way", "streamed"), [("500", False), ("500", True), ("cut", True)])
 def test_a_failure_before_the_first_byte_is_not_seen(
     patient: Product, way: str, streamed: bool
 ) -> None:
-    if way == "cut" and not streamed:
-        pytest.skip("a whole answer has no head before it")
     patient.engine.fails[:] = [way]
     response = patient.chat(dslm=OFF, stream=streamed)
     assert response.status_code == 200
@@ -185,25 +182,22 @@ def stop_core(service: LiveService) -> None:
     assert httpx.get(f"{service.engine_url}/health").status_code == 200
 
 
-def survives(
-    service: LiveService, end: Callable[[LiveService], None], asked: str, quoting: str
-) -> None:
-    """`asked`: a domain without a fallback, here with an adapter; `quoting`: one that quotes."""
-    url = f"{service.url}/v1/domains/{asked}/adapter"
-    httpx.put(url, json={"adapter": "support-style@1"}, timeout=60).raise_for_status()
+def survives(service: LiveService, end: Callable[[LiveService], None]) -> None:
+    """A domain without a fallback and with an adapter, and one that quotes."""
+    set_adapter(service, "support-style@1")
     names = registered(service, "support-style")
     before = {one.pid for one in service.engine_processes()}
-    cut = read(service, {**LONG, "model": asked}, after=20, then=lambda: end(service))
+    cut = read(service, LONG, after=20, then=lambda: end(service))
     assert is_cut(cut)
-    refused = service.chat(asked, ASKED)
+    refused = service.chat("support", ASKED)
     assert refused.status_code == 503, service.log()
     assert int(refused.headers["Retry-After"]) >= 1
-    quoted = service.chat(quoting, QUOTED[quoting]).json()
+    quoted = service.chat("legal", SALARIES).json()
     assert quoted["dslm"]["mode"] == "quote"
     assert httpx.get(f"{service.url}/ready").status_code == 503
     service.wait_for(lambda: httpx.get(f"{service.url}/ready").status_code == 200, 240)
     # The first answer after it: its adapter is there.
-    after = service.chat(asked, ASKED, max_tokens=8, dslm=OFF)
+    after = service.chat("support", ASKED, max_tokens=8, dslm=OFF)
     assert after.status_code == 200, service.log()
     assert after.json()["dslm"]["adapter"] == "support-style@1"
     assert registered(service, "support-style") == names
@@ -213,7 +207,7 @@ def survives(
 @pytest.mark.vllm
 @pytest.mark.slow
 def test_vllm_may_be_killed(live: LiveService) -> None:
-    survives(live, kill_server, "support", "legal")
+    survives(live, kill_server)
 
 
 @pytest.mark.vllm
@@ -222,4 +216,4 @@ def test_vllm_may_be_killed(live: LiveService) -> None:
 def test_the_core_of_vllm_may_die_or_hang_alone(
     own: LiveService, end: Callable[[LiveService], None]
 ) -> None:
-    survives(own, end, "garden", "pantry")
+    survives(own, end)
