@@ -1,7 +1,6 @@
-"""Swaps and a killed engine, on real vLLM; what is promised stands in `tests/promises`."""
+"""Swaps, and a job beside them, on real vLLM; what is promised stands in `tests/promises`."""
 
 import itertools
-import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +9,7 @@ import httpx
 import pytest
 
 from tests.live import LiveService
-from tests.service.swapping import LONG, read, registered, set_adapter
+from tests.service.swapping import registered, set_adapter
 
 pytestmark = pytest.mark.vllm
 ANSWERED = "How long should I soak a new filter cartridge before fitting it?"
@@ -52,28 +51,6 @@ def test_a_job_indexes_in_a_child_and_tells_its_progress(live: LiveService) -> N
     assert ended["status"] == "succeeded", ended
     assert ended["result"]["documents"] > 20
     assert live.chat("legal", "Who approves salaries above £95,000?").status_code == 200
-
-
-@pytest.mark.slow
-def test_a_killed_engine_is_told_to_the_client_and_comes_back_with_its_adapters(
-    live: LiveService,
-) -> None:
-    names = registered(live, "support-style")
-
-    def kill() -> None:
-        live.engine_processes()[0].send_signal(signal.SIGKILL)
-
-    cut = read(live, LONG, after=20, then=kill)
-    assert '"error"' in cut.splitlines()[-1]
-    assert "[DONE]" not in cut
-    live.wait_for(lambda: live.chat("support", ANSWERED).status_code == 503, 10)
-    refused = live.chat("support", ANSWERED)
-    assert int(refused.headers["Retry-After"]) >= 1
-    quoted = live.chat("legal", "Who approves salaries above £95,000?").json()
-    assert quoted["dslm"]["mode"] == "quote"
-    live.wait_for(lambda: live.chat("support", ANSWERED).status_code == 200, 240)
-    assert registered(live, "support-style") == names
-    assert httpx.get(f"{live.url}/ready").status_code == 200
 
 
 def test_answers_during_a_dozen_swaps_are_never_mixed_nor_lost(live: LiveService) -> None:

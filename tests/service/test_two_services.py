@@ -192,7 +192,7 @@ async def test_two_processes_before_one_vllm_agree_and_a_dead_one_leaves_nothing
 ) -> None:
     register_voices(live.store)
     before = httpx.get(f"{live.url}/v1/domains/support").json()["release"]["number"]
-    shared = {"DSLM_STORE": str(live.store), "DSLM_ENGINE_URL": live.engine_url}
+    shared = {"DSLM_STORE": str(live.store), "DSLM_ENGINE_URLS": live.engine_url}
     other = LiveService(tmp_path, shared).start()
     try:
         other.ready()
