@@ -12,13 +12,7 @@ import orjson
 from service.engines.command import BASE_NAME
 from service.engines.forms import form_of
 from service.engines.pulse import Pulse
-from service.engines.stream import (
-    EngineFailed,
-    EngineStream,
-    failure,
-    first_event,
-    transport_errors,
-)
+from service.engines.stream import EngineFailed, EngineStream, beginning, failure, transport_errors
 from service.errors import EngineRejected, InvalidRequest, ServiceError, Unavailable
 from service.phases import OUTGOING
 
@@ -176,7 +170,7 @@ class Engine:
                 try:
                     if reply.status != 200:
                         await self._checked_json(reply)
-                    first = await first_event(reply)
+                    first = await beginning(reply, 2 if form_of(payload) else 1)
                 except BaseException:
                     reply.close()
                     raise

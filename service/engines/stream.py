@@ -65,17 +65,22 @@ class EngineStream:
             self._pulse.end()
 
 
-async def first_event(reply: aiohttp.ClientResponse) -> bytes:
-    """What came first, with a whole event in it; raises if that is an error, or the end."""
+async def beginning(reply: aiohttp.ClientResponse, events: int) -> bytes:
+    """What came first, with so many whole events in it; raises if one of them is an error.
+
+    Of an answer in a form vLLM sends a first event before it knows whether it can compile that.
+    """
     came = b""
-    while b"\n\n" not in came:
+    while came.count(b"\n\n") < events:
         more = await reply.content.readany()
-        if not more:
+        if not more and b"\n\n" not in came:
             raise Unavailable("The engine ended the answer before it began", "Try again")
+        if not more:
+            break
         came += more.replace(b"\r", b"")
-    if came.startswith(b'data: {"error"'):
-        said = came.partition(b"\n\n")[0][6:]
-        raise failure(_code(said), said)
+    for event in came.split(b"\n\n")[:events]:
+        if event.startswith(b'data: {"error"'):
+            raise failure(_code(event[6:]), event[6:])
     return came
 
 

@@ -38,7 +38,7 @@ class FakeEngine:
         # Its core hangs: what is under way stands still while `/health` says 200.
         self.stuck = False
         # How the next answers fail: "500", "cut" before the first event or "late" after some,
-        # "form" or "form in the stream": as where it cannot compile what is asked for.
+        # "form", "form in the stream" or "form after role": it cannot compile what is asked for.
         self.fails: list[str] = []
         self.tokens = 0
         self.says = ""
@@ -176,7 +176,10 @@ class FakeEngine:
         slowly = "slow" in words
         if fails == "cut":
             raise ConnectionError("told to fail")
-        if fails == "form in the stream":
+        if fails.startswith("form "):
+            if "role" in fails:
+                yield _chunk(body, 0, {"role": "assistant", "content": ""}, None)
+                await asyncio.sleep(0.01)
             yield _event({"error": {"message": RECURSION, "param": None, "code": 500}})
             return
         logprobs = {"content": [{**LOGPROB, "top_logprobs": []}]} if body.get("logprobs") else None

@@ -71,14 +71,14 @@ def test_a_grammar_and_a_regular_expression_are_bounded_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fails", "stream"), [("form", False), ("form", True), ("form in the stream", True)]
+    ("fails", "stream"),
+    [("form", False), ("form", True), ("form in the stream", True), ("form after role", True)],
 )
 def test_a_form_that_a_well_engine_cannot_compile_is_the_requests_fault_and_not_asked_again(
     product: Product, fails: str, stream: bool
 ) -> None:
     product.engine.fails[:] = [fails]
-    wish = {"response_format": asking({"$ref": "#"}), "stream": stream}
-    response = product.chat(**wish)
+    response = product.chat(response_format=asking({"$ref": "#"}), stream=stream)
     assert response.status_code == 400, response.text
     error = response.json()["error"]
     assert error["param"] == "response_format"
