@@ -76,6 +76,7 @@ def engine(own: LiveService) -> Iterator[LiveService]:
     assert httpx.get(f"{own.engine_url}/health").status_code == 200
     assert innocent.heard
     assert all(one.endswith("data: [DONE]\n") for one in innocent.heard)
+    assert {content(one) for one in innocent.heard} == {content(innocent.undisturbed)}
 
 
 def swap(live: LiveService, domain: str, adapter: str | None) -> httpx.Response:
