@@ -11,7 +11,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,8 +90,10 @@ def short_jobs(product: Product) -> Iterator[None]:
         jobs._child = real
 
 
-def fuzz(product: Product, calls: int, seed: int = 0) -> Tally:
-    """Spread `calls` over all operations, half of them valid and half not."""
+def fuzz(
+    product: Product, calls: int, seed: int = 0, tell: Callable[[str], None] = lambda _: None
+) -> Tally:
+    """Spread `calls` over all operations, half of them valid and half not; `tell`: how it goes."""
     schema = schemathesis.openapi.from_url(f"{product.url}/openapi.json")
     every = list(schema.get_all_operations())
     found = [result.ok() for result in every if isinstance(result, Ok)]
@@ -104,6 +106,9 @@ def fuzz(product: Product, calls: int, seed: int = 0) -> Tally:
                 for path in ({}, {"domain": DOMAINS[0]}):
                     strategy = operation.as_strategy(mode, path_parameters=path or None)
                     _try(strategy, each, seed, operation.label, tally, session, mode)
+            tell(
+                f"{tally.calls:7} calls, {len(tally.failures)} kinds of failure, {operation.label}"
+            )
     return tally
 
 
@@ -162,7 +167,7 @@ def main() -> int:
     wanted = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, fuzzed(Path(folder)) as product:
-        tally = fuzz(product, wanted.calls, wanted.seed)
+        tally = fuzz(product, wanted.calls, wanted.seed, lambda line: print(line, flush=True))  # noqa: T201
     print("\n".join(tally.lines()), f"\nin {time.monotonic() - began:.0f} s")  # noqa: T201
     return 1 if tally.failures else 0
 
