@@ -237,6 +237,33 @@ def test_every_choice_of_tools_is_honoured(live: LiveService, model: str, choice
     assert streamed.text.endswith("data: [DONE]\n\n")
 
 
+UNCOMPILABLE: dict[str, dict[str, Any]] = {
+    "a schema of nothing but itself": {
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "a", "schema": {"$ref": "#"}},
+        }
+    },
+    "an empty grammar": {"structured_outputs": {"grammar": "root ::= "}},
+    "an unknown reference": {
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "a", "schema": {"$ref": "#/nowhere"}},
+        }
+    },
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("wish", UNCOMPILABLE.values(), ids=UNCOMPILABLE)
+def test_a_form_that_vllm_cannot_compile_is_refused_and_the_engine_stays_well(
+    live: LiveService, wish: dict[str, Any], stream: bool
+) -> None:
+    response = live.chat("base", QUESTION, max_tokens=4, stream=stream, **wish)
+    assert response.status_code == 400, response.text
+    assert live.chat("base", QUESTION, max_tokens=4).status_code == 200
+
+
 def test_the_bare_base_answers_and_streams(live: LiveService) -> None:
     whole = client(live).chat.completions.create(
         model="base", messages=ask("Hello"), max_tokens=4, temperature=0
@@ -320,7 +347,7 @@ def test_metrics_count_what_was_answered(live: LiveService) -> None:
     live.chat("legal", QUESTION)
     text = httpx.get(f"{live.url}/metrics").text
     assert 'dslm_requests_total{domain="legal",mode="verbatim",status="200"}' in text
-    assert "dslm_engine_ready 1.0" in text
+    assert 'dslm_engine_ready{engine="base"} 1.0' in text
 
 
 def test_the_store_of_the_run_lies_where_it_was_put(live: LiveService) -> None:
