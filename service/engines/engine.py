@@ -170,7 +170,7 @@ class Engine:
                 try:
                     if reply.status != 200:
                         await self._checked_json(reply)
-                    first = await beginning(reply, 2 if form_of(payload) else 1)
+                    first = await beginning(reply, 2 if self._form_of(payload) else 1)
                 except BaseException:
                     reply.close()
                     raise
@@ -193,6 +193,10 @@ class Engine:
         finally:
             del self._waits[wait]
 
+    def _form_of(self, payload: Mapping[str, Any]) -> str | None:
+        """The field of a form that may be why it fails."""
+        return form_of(payload)
+
     @asynccontextmanager
     async def _judging(self, payload: Mapping[str, Any]) -> AsyncIterator[None]:
         """Is it the engine that failed, or the form that was asked for?
@@ -202,7 +206,7 @@ class Engine:
         try:
             yield
         except EngineFailed as error:
-            asked = form_of(payload)
+            asked = self._form_of(payload)
             if asked and not error.is_death and await self.healthy():
                 message = f"The engine cannot hold an answer to this `{asked}`: {error.said}"
                 raise InvalidRequest(message, "Ask for a simpler form", param=asked) from error

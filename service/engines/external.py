@@ -62,6 +62,10 @@ class External(Engine):
     async def open(self, payload: dict[str, Any], path: str = CHAT) -> EngineStream:
         return await super().open(self._translated(payload), path)
 
+    def _form_of(self, payload: Mapping[str, Any]) -> str | None:
+        """Its failures are its own: nothing tells whether it is well."""
+        return None
+
     def _translated(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         names = {"max_tokens": self._limit_field}
         return {names.get(name, name): value for name, value in payload.items()}

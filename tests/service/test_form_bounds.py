@@ -5,10 +5,13 @@ from typing import Any
 import pytest
 
 from service.answer.bounds import MOST_BYTES, MOST_PARTS, MOST_PROPERTIES, MOST_REPEATS, check_forms
+from service.engines.external import External
 from service.engines.forms import form_of
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, Unavailable
+from tests.service.fake_engine import FakeEngine, serving
 from tests.service.product import Product
 
+TURN = {"role": "user", "content": "Hi"}
 TEXT = {"type": "string"}
 
 
@@ -118,3 +121,17 @@ TOOL = {"type": "function", "function": {"name": "a"}}
 )
 def test_which_field_asks_for_a_form(payload: dict[str, Any], field: str | None) -> None:
     assert form_of(payload) == field
+
+
+async def test_the_failure_of_an_external_model_is_never_taken_for_the_forms() -> None:
+    fake = FakeEngine()
+    fake.fails[:] = ["form"]
+    with serving(fake.app) as url:
+        external = External(url, 5, "base", "", "max_tokens")
+        try:
+            with pytest.raises(Unavailable):
+                await external.chat(
+                    {"model": "base", "messages": [TURN], "response_format": asking(TEXT)}
+                )
+        finally:
+            await external.close()
