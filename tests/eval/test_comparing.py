@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as reference
 
@@ -11,6 +11,7 @@ from eval.stats import mcnemar
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
+@settings(deadline=None)  # scipy takes its time at the first call
 def test_mcnemar_is_the_exact_binomial_test(gained: int, lost: int) -> None:
     expected = reference.binomtest(gained, gained + lost, 0.5).pvalue if gained + lost else 1.0
     assert mcnemar(gained, lost) == pytest.approx(expected, rel=1e-9)
