@@ -2,8 +2,9 @@
 
 The suite tests a chat model as much as an API. What asks more of the model than the demonstration
 base can is expected to fail here, with the reason; what a form of bounded fields can show of the
-same calls is asked of it below. Pictures, sound and files are off by the suite's own switches: the
-base reads text only.
+same calls is asked of it below. Off by the suite's own switches: pictures, sound and files, since
+the base reads text only; messages in Anthropic's form, which OpenAI's API has not; and recordings
+of the traffic for replays, since the tests ask the service itself.
 """
 
 from typing import Any, Literal
