@@ -52,7 +52,6 @@ class EngineSupervisor:
         self._crash_limit = crash_limit
         self._patience = patience or Patience()
         self._watch: Watch | None = None
-        self._must_speak = False
         self._crashes: list[float] = []
         self._started_in = 30.0
         self._was_ready = False
@@ -137,7 +136,6 @@ class EngineSupervisor:
             self._enter("ready")
             return await self._watch.until_over(exited)
         finally:
-            self._must_speak = self._watch is not None and not exited.done()
             self._watch = None
             exited.cancel()
 
@@ -160,8 +158,8 @@ class EngineSupervisor:
         return False
 
     async def _speaks(self) -> bool:
-        """After a life that did not end by itself, health is not believed."""
-        return not self._must_speak or await self._engine.speaks(self._patience.stalled or 30.0)
+        """After a life that ended health is not believed, nor does a user wait for a cold start."""
+        return not self._was_ready or await self._engine.speaks(self._patience.stalled or 30.0)
 
     async def _reconciled(self) -> bool:
         try:

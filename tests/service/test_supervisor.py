@@ -153,8 +153,10 @@ async def test_an_engine_that_exits_with_0_is_restarted_and_reconciled_before_it
         with pytest.raises(Unavailable) as refused:
             supervisor.require_ready()
         assert refused.value.retry_after
+        assert case.engine.asked == 0
         await case.reach("ready")
         assert (case.host.starts, case.reconciled, case.ended) == (2, 2, 1)
+        assert case.engine.asked == 1, "a user is the first to wait for a cold engine"
     assert supervisor.state == "stopped"
     assert case.host.stops == 2
 
