@@ -1,8 +1,8 @@
 """Promise 8: a stop loses no answer that it can wait for, and a power cut needs no repair.
 
-What is to fail it when taken out, not yet tried: `drain.begin` and `admission.close` in `_stop`,
-shutting the engines there (no error event), `drain.hurry` on a second signal, and `end_with_stdin`
-in `launch.py` (vLLM outlives a service that was killed together with its server).
+Seen to fail, each in a test before the fake engine, without `drain.begin`, `admission.close` and
+`engines.shut` in `_stop`, and without `drain.hurry` on a second signal. `end_with_stdin` of
+`launch.py` keeps vLLM from outliving a service that was killed together with its server.
 """
 
 import json
