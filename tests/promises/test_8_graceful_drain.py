@@ -1,8 +1,8 @@
 """Promise 8: a stop loses no answer that it can wait for, and a power cut needs no repair.
 
 Seen to fail, each in a test before the fake engine, without `drain.begin`, `admission.close` and
-`engines.shut` in `_stop`, and without `drain.hurry` on a second signal. `end_with_stdin` of
-`launch.py` keeps vLLM from outliving a service that was killed together with its server.
+`engines.shut` in `_stop`, and without `drain.hurry` on a second signal. Without
+`end_with_stdin` of `launch.py` a stand-in of vLLM outlives its service: `test_process.py` fails.
 """
 
 import json
