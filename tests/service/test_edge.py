@@ -102,7 +102,8 @@ def test_a_body_that_does_not_come_is_not_waited_for(
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(
     product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 999999999\r\n\r\n"
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+    head += b"content-length: 999999999\r\n\r\n"
     assert talk(product.url, head).startswith(b"HTTP/1.1 413")
     monkeypatch.setattr(wire, "LARGEST_BODY", 1000)
 
