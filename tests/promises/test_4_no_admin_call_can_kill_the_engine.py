@@ -37,6 +37,7 @@ QUESTION = "How long should I soak a new filter cartridge before fitting it?"
 BARE: dict[str, Any] = {
     "dslm": {"passages": False, "demonstrations": False, "mode": "generate"},
     "max_tokens": 6,
+    "temperature": 0,
 }
 
 
@@ -143,7 +144,7 @@ def test_b_an_evicted_adapter_whose_files_are_gone(engine: LiveService, tmp_path
         assert "fleeting@1" in refused.json()["error"]["message"]
         assert swap(engine, "support", "support-style@1").status_code == 200
         assert swap(engine, "support", "fleeting@1").status_code == 503
-        assert says(engine, "base", **BARE | {"dslm": {}})
+        says(engine, "base", **BARE | {"dslm": {}})
     assert swap(engine, "support", "fleeting@1").status_code == 200
     assert says(engine, "support", **BARE).startswith("one one")
 
@@ -233,7 +234,7 @@ def test_more_domains_and_releases_than_places_take_turns_or_are_told_to_wait(
     statuses = set()
 
     def ask(name: str) -> None:
-        answer = engine.chat(name, QUESTION, **BARE, temperature=0)
+        answer = engine.chat(name, QUESTION, **BARE)
         statuses.add(answer.status_code)
         if answer.status_code != 200:
             assert int(answer.headers["Retry-After"]) >= 1
