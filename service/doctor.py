@@ -37,7 +37,7 @@ def examine(settings: ServiceSettings) -> Iterator[Finding]:
     yield check_disk(settings.store)
     yield check_port(settings.host, settings.port)
     yield from check_engines(settings)
-    yield check_tools(settings.base, settings.tool_parser)
+    yield from check_tools(settings.base, settings.tool_parser)
     yield check_hub()
     yield check_store(settings.store)
     yield from check_domains(settings)
@@ -127,19 +127,21 @@ def check_port(host: str, port: int) -> Finding:
     return Finding("ok", "port", f"{host}:{port} is free")
 
 
-def check_tools(base: str, parser: str) -> Finding:
-    """Can this base be asked to call tools?"""
+def check_tools(base: str, parser: str) -> Iterator[Finding]:
+    """Can this base be asked to call tools? Nothing of a base that cannot be read at all."""
     try:
         template = tool_template(find_base(base))
-    except BaseRefused as error:
-        return Finding("warn", "tools", error.message, error.remedy)
-    if not shows_tools(template):
-        return Finding("ok", "tools", "the chat template shows none: requests with tools get a 400")
+    except BaseRefused:
+        return
     name = parser_of(template) if parser == AUTO else parser
-    if name in (None, NONE):
+    if not shows_tools(template):
+        said = "the chat template shows none: requests with tools get a 400"
+        yield Finding("ok", "tools", said)
+    elif name in (None, NONE):
         remedy = "Set DSLM_TOOL_PARSER to one of vLLM's, or requests with tools get a 400"
-        return Finding("warn", "tools", "no parser is known for the chat template", remedy)
-    return Finding("ok", "tools", f"calls are read by vLLM's parser {name}")
+        yield Finding("warn", "tools", "no parser is known for the chat template", remedy)
+    else:
+        yield Finding("ok", "tools", f"calls are read by vLLM's parser {name}")
 
 
 def check_hub() -> Finding:

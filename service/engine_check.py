@@ -28,8 +28,10 @@ def check_engines(settings: ServiceSettings) -> Iterator[Finding]:
     except DslmError as error:
         yield Finding("FAIL", "engines", error.message, error.remedy)
         return
-    for entry in entries.values():
-        yield from check_entry(entry)
+    found = [finding for entry in entries.values() for finding in check_entry(entry)]
+    yield from found
+    if any(one.subject == "base" and one.level == "FAIL" for one in found):
+        return  # the plan would say the same once more
     try:
         bases = {name: serve(entry, settings) for name, entry in entries.items()}
         plan = plan_memory(bases, settings, domains)

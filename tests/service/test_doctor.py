@@ -36,6 +36,11 @@ def test_a_build_is_judged_by_the_machine_it_is_on(
     assert bool(finding.remedy) == (level != "ok")
 
 
+def tools(base: str, parser: str) -> Finding:
+    (found,) = check_tools(base, parser)
+    return found
+
+
 def test_a_port_in_use_is_a_warning_that_names_it() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -64,13 +69,13 @@ def test_a_finding_is_one_line_with_its_remedy() -> None:
 
 
 def test_what_a_base_makes_of_tools_is_said(tmp_path: Path) -> None:
-    assert "granite-20b-fc" in check_tools(str(DEMO / "model"), "auto").message
-    assert check_tools(str(DEMO / "model"), "none").level == "warn"
+    assert "granite-20b-fc" in tools(str(DEMO / "model"), "auto").message
+    assert tools(str(DEMO / "model"), "none").level == "warn"
     template = tmp_path / "chat_template.jinja"
     template.write_text("{{ messages }}", encoding="utf-8")
-    assert "400" in check_tools(str(tmp_path), "auto").message
+    assert "400" in tools(str(tmp_path), "auto").message
     template.write_text("{{ messages }}{{ tools }}", encoding="utf-8")
-    assert check_tools(str(tmp_path), "auto").level == "warn"
+    assert tools(str(tmp_path), "auto").level == "warn"
 
 
 def test_the_engines_of_a_file_are_each_looked_at_and_the_memory_planned(
