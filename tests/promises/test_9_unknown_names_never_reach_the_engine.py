@@ -1,8 +1,11 @@
 """Promise 9: unknown, malformed or forbidden names never reach the engine, nor do its endpoints.
 
-Fails when `Gateway.adapter_of` and `Releases.acquire` no longer ask whether there is such a domain
-and `Gateway.plan` hands the name to the engine, when a route passes a path on to it, and when
-`engine_command` no longer checks `DSLM_ENGINE_ARGUMENTS`.
+Seen to fail before the fake engine when `Gateway.adapter_of` no longer asks whether there is such a
+domain and `Gateway.plan` has the engine asked for a name that is none, when a route passes any path
+on to the engine, when `engine_command` no longer checks `DSLM_ENGINE_ARGUMENTS`, and when it says
+`--host 0.0.0.0`. Two look at a name: without the look in `adapter_of` alone nothing fails, since
+`Releases.acquire` looks as well; nor without that of `Releases._find` at how a number is written.
+The test on vLLM was tried with none of these.
 """
 
 import socket
