@@ -238,7 +238,13 @@ def raw(port: int) -> socket.socket:
 
 
 def head(name: str, length: int) -> bytes:
-    lines = [f"PUT {ALL}/uploads/{name} HTTP/1.1", "Host: x", f"Content-Length: {length}", "", ""]
+    lines = [
+        f"PUT {ALL}/uploads/{name} HTTP/1.1",
+        "Host: localhost",
+        f"Content-Length: {length}",
+        "",
+        "",
+    ]
     return "\r\n".join(lines).encode()
 
 

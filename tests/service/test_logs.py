@@ -93,8 +93,8 @@ def test_where_no_person_sits_the_log_is_json_and_others_are_heard_from_warnings
     try:
         set_up_logging(ServiceSettings(), output)
         logging.getLogger("dslm.x").info("ours")
-        logging.getLogger("uvicorn.error").info("theirs")
-        logging.getLogger("uvicorn.error").warning("theirs, aloud")
+        logging.getLogger("somebody.else").info("theirs")
+        logging.getLogger("somebody.else").warning("theirs, aloud")
     finally:
         root.handlers[:], root.level = before[:2]
         ours.setLevel(before[2])
