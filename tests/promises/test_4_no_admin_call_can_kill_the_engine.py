@@ -174,8 +174,7 @@ def test_c_other_weights_at_the_same_path(engine: LiveService, tmp_path: Path) -
     """From the same folder comes another version, and its answers are its own, cached or not.
 
     Fails when neither `VerifiedFolder` nor `verified` compares the files; not when all versions of
-    a line are loaded under one name from one folder: its questions are too short for the cache,
-    and the test of promise 2 sees that.
+    a line are loaded under one name from one folder: the test of promise 2 sees that.
     """
     source = shutil.copytree(FOLDER / "one", tmp_path / "voice")
     added(engine, source, "changing")
