@@ -5,8 +5,8 @@ one streamed; an answer is right if it is, byte for byte, what the version it na
 nothing is swapped.
 
 Seen to fail before the fake engine when `Releases._replace` closes the old release twice (answers
-are lost), and when `Plan.describe` names the domain's newest release instead of the answer's own; without closing it at all, nothing was seen to the end.
-The test on vLLM was tried with none of these.
+are lost), and when `Plan.describe` names the domain's newest release instead of the answer's own.
+Without closing it at all no run was seen to its end. The test on vLLM was tried with neither.
 """
 
 import asyncio
