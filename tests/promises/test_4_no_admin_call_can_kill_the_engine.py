@@ -5,7 +5,7 @@ them through, on an engine with two places for adapters. All the while an innoce
 streams of the base: none may break, and the engine's process stays the same.
 
 What is said below to make a test fail was taken out on vLLM, and seen; of the last two tests
-nothing was tried.
+nothing was seen to fail; the one before the last was tried with what is said last of `a`.
 """
 
 import shutil
@@ -109,6 +109,7 @@ def test_a_an_adapter_that_comes_back_under_a_running_answer_of_its_old_self(
     """Unloaded, loaded again and its slot taken, all while an old stream of it is read.
 
     Fails, vLLM being dead, when all versions of a line are loaded under one name from one folder.
+    Not when a version's name is only used again and `_load` also parks what writes an answer.
     """
     undisturbed = read(engine, LONG)
     before = says(engine, "support")
