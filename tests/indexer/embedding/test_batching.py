@@ -103,6 +103,7 @@ def test_results_keep_their_order_though_threads_finish_in_another() -> None:
 
 def test_leaving_early_drops_what_has_not_begun() -> None:
     begun: list[int] = []
+    before = threading.active_count()
 
     def work(number: int) -> int:
         begun.append(number)
@@ -112,7 +113,7 @@ def test_leaving_early_drops_what_has_not_begun() -> None:
     assert next(results) == 0
     results.close()
     assert len(begun) < 10
-    assert threading.active_count() < 10
+    assert threading.active_count() <= before + 2
 
 
 def test_an_error_in_a_thread_is_raised_where_its_result_is_wanted() -> None:
