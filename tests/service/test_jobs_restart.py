@@ -15,10 +15,13 @@ import pytest
 
 from eval.remote import Remote
 from indexer.errors import DslmError
+from indexer.settings import Paths
+from indexer.store.catalog import Catalog
 from tests.live import ROOT, free_port
 
 pytestmark = pytest.mark.slow
 SECONDS = 120.0
+DOCUMENTS = 300  # so many that the job is seen, and killed, well before it ends
 
 
 class Restarted:
@@ -29,9 +32,10 @@ class Restarted:
         documents = folder / "domains" / "depot" / "documents"
         documents.mkdir(parents=True)
         (documents.parent / "domain.toml").write_text('[answer]\nmode = "quote"\n', "utf-8")
-        for number in range(20):
+        for number in range(DOCUMENTS):
             lines = [f"Crate {n} of shelf {number} holds {n} valves.\n" for n in range(30)]
             (documents / f"{number}.md").write_text("\n".join([f"# {number}\n", *lines]), "utf-8")
+        self.catalog = Paths(folder / "store").catalog("depot")
         self.log = folder / "serve.log"
 
     @contextmanager
@@ -74,12 +78,18 @@ def first_job(remote: Remote) -> dict[str, Any]:
     raise AssertionError("no job was begun")
 
 
-def embedding(remote: Remote, job_id: str) -> None:
+def embedding(remote: Remote, job_id: str, catalog: Path) -> None:
+    """Wait until vectors are durable: the job commits about once a second, not every batch."""
     for kind, job in remote.events(job_id):
         assert kind == "progress", job
         progress = job["progress"]
-        if progress and progress["phase"] == "embed" and progress["done"]:
+        if progress and progress["phase"] == "embed" and progress["done"] and durable(catalog):
             return
+
+
+def durable(catalog: Path) -> int:
+    with Catalog.read_only(catalog) as opened:
+        return opened.count("SELECT count(*) FROM vectors")
 
 
 def children_of(process: psutil.Process) -> list[psutil.Process]:
@@ -98,7 +108,7 @@ def test_a_job_goes_on_under_its_id_after_the_service_ended(
     case = Restarted(tmp_path)
     with case.running() as (child, remote):
         job = first_job(remote)
-        embedding(remote, job["id"])
+        embedding(remote, job["id"], case.catalog)
         left = children_of(psutil.Process(child.pid))
         assert left
         child.send_signal(number)
@@ -110,5 +120,5 @@ def test_a_job_goes_on_under_its_id_after_the_service_ended(
         *_, (kind, done) = remote.events(job["id"])
         assert (kind, done["status"], done["attempts"]) == ("result", "succeeded", 2)
         assert done["result"]["reused"] > 0, "it began anew"
-        assert done["result"]["documents"] == 20
+        assert done["result"]["documents"] == DOCUMENTS
         assert len(list(remote.jobs())) == 1
