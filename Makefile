@@ -27,6 +27,9 @@ help: ## list the targets
 setup: ## install everything into .venv (does nothing when done); PROFILE=gpu|cpu forces one
 	@$(or $(PYTHON),python3) -m deploy.setup.setup --profile $(PROFILE)
 
+training: setup ## what only QLoRA uses, into .venv/train; `make setup` does this too
+	@$(or $(PYTHON),python3) -m deploy.setup.training
+
 serve: setup ## index the example domains and answer on http://127.0.0.1:8080
 	@$(BIN)/dslm serve
 

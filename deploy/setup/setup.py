@@ -34,6 +34,8 @@ from deploy.setup.packages import (
     interpreter,
     lock_file,
 )
+from deploy.setup.training import LOCK as TRAINING_LOCK
+from deploy.setup.training import try_training
 
 FREE_GIB = {"cpu": 6, "gpu": 16}
 
@@ -80,6 +82,7 @@ def set_up(venv: Path, profile: Profile) -> None:
         create_venv(venv, progress)
     forget_half_installed(venv)
     install(venv, profile, progress)
+    try_training(venv, progress)
     stamp(venv).write_text(wanted, encoding="utf-8")
     progress.say("set-up done")
 
@@ -111,7 +114,7 @@ def stamp(venv: Path) -> Path:
 def fingerprint(profile: Profile, venv: Path) -> str:
     """Of everything that decides what is installed; the folder too, since scripts hold its path."""
     digest = hashlib.sha256(str(venv.resolve()).encode())
-    for file in (lock_file(profile), ROOT / "pyproject.toml"):
+    for file in (lock_file(profile), TRAINING_LOCK, ROOT / "pyproject.toml"):
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return f"{profile} {digest.hexdigest()}\n"
 
