@@ -1,6 +1,7 @@
 """What every test lives with: few threads, no hub, no settings of the person who runs them."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from tests.live import LiveService
     from tests.service.product import Product
 
+# A shell that starts the tests in its background has Ctrl-C ignored, by what they start too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Before torch is imported: on a small machine spinning threads cost more than they compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
