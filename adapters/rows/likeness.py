@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -18,6 +22,10 @@ _GRAM: Final = 5
 _SLOTS: Final = 128
 _BANDS: Final = 32
 _SEED: Final = 7
+_RUN: Final = 13
+_OFTEN: Final = 5
+_CACHED: Final = 32_768
+_LONGEST_CACHED: Final = 4_000
 
 
 class Alike:
@@ -62,8 +70,57 @@ class Alike:
 
 def alike(one: str, other: str, near: float) -> bool:
     """Are two texts one by this similarity?"""
-    first, second = _plain(one), _plain(other)
-    return first == second or _similarity(_grams(first), _grams(second)) >= near
+    first, second = _known(one), _known(other)
+    if first.plain == second.plain:
+        return True
+    few, many = sorted((first.grams.size, second.grams.size))
+    return few >= near * many and _similarity(first.grams, second.grams) >= near
+
+
+class SharedRuns:
+    """Texts that have thirteen words running in common: what evaluations call contaminated.
+
+    So a problem is found whose question another one gives as a fact. Words that stand in more than
+    five different `texts` are an instruction or a template, and tell nothing.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        traces = {trace.plain: trace for trace in map(_known, texts)}
+        count = Counter(run for trace in traces.values() for run in trace.runs)
+        self._often = frozenset(run for run, times in count.items() if times > _OFTEN)
+
+    def between(self, one: str, other: str) -> bool:
+        """Have these two such words in common?"""
+        return bool((_known(one).runs & _known(other).runs) - self._often)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trace:
+    """What a text is compared by: its letters, their runs, and its runs of words as digests."""
+
+    plain: str
+    grams: NDArray[np.uint32]
+    runs: frozenset[int]
+
+
+def _trace(text: str) -> _Trace:
+    plain = _plain(text)
+    return _Trace(plain, _grams(plain), frozenset(word_runs(plain)))
+
+
+_cached = lru_cache(_CACHED)(_trace)
+
+
+def _known(text: str) -> _Trace:
+    """A training run compares each text with dozens of others; long ones are not kept."""
+    return _cached(text) if len(text) <= _LONGEST_CACHED else _trace(text)
+
+
+def word_runs(plain: str) -> Iterable[int]:
+    """Digests of every thirteen words that follow each other; none of a shorter text."""
+    words = plain.split()
+    for at in range(len(words) - _RUN + 1):
+        yield zlib.crc32(" ".join(words[at : at + _RUN]).encode())
 
 
 def _similarity(one: NDArray[np.uint32], other: NDArray[np.uint32]) -> float:

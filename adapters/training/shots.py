@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from adapters.lookup import Lookup
 from adapters.prompt import Source, parse_citations
-from adapters.rows.likeness import alike
+from adapters.rows.likeness import SharedRuns, alike
 from adapters.training.rendering import Rendering, Row, posed
 from indexer.records import Demonstration, Passage, Vectors
 
@@ -47,7 +47,8 @@ class Shots:
 
     def pose(self, rows: Sequence[Row]) -> Iterator[Row]:
         """The same rows in their order, each with demonstrations and passages of its own."""
-        questions = self._lookup.ask([row.messages[-1]["content"] for row in rows])
+        asked = [row.messages[-1]["content"] for row in rows]
+        runs, questions = SharedRuns(asked), self._lookup.ask(asked)
         for row, question in zip(rows, questions, strict=True):
             assert question.similar is not None
             hits = (
@@ -55,10 +56,10 @@ class Shots:
                 if self._settings.passages
                 else []
             )
-            shown = replace(row, demonstrations=self._like(row, question.similar))
+            shown = replace(row, demonstrations=self._like(row, question.similar, runs))
             yield self._with_passages(shown, [hit.passage for hit in hits])
 
-    def _like(self, row: Row, vector: Vectors) -> tuple[Demonstration, ...]:
+    def _like(self, row: Row, vector: Vectors, runs: SharedRuns) -> tuple[Demonstration, ...]:
         """What the service would show if this row were not among its examples."""
         wanted = _lot(row, self._settings, self._settings.demonstrations + 1)
         if not wanted:
@@ -69,7 +70,7 @@ class Shots:
             self._lookup.release.retrieval.min_demonstration_score,
             exclude=[row.id] if row.id else (),
         )
-        others = [one for one in found if not gives_away(one, row, self._settings.near)]
+        others = [one for one in found if not gives_away(one, row, self._settings.near, runs)]
         return tuple(others[-wanted:])
 
     def _with_passages(self, row: Row, found: Sequence[Passage]) -> Row:
@@ -85,12 +86,14 @@ class Shots:
         return renumbered(row, replace(row, passages=mixed), self._rendering)
 
 
-def gives_away(demonstration: Demonstration, row: Row, near: float) -> bool:
+def gives_away(demonstration: Demonstration, row: Row, near: float, runs: SharedRuns) -> bool:
     """Is this the row itself, one of its group, or one that asks nearly the same?"""
+    asked = row.messages[-1]["content"]
     return (
         bool(row.id and demonstration.id == row.id)
         or bool(row.group and demonstration.group == row.group)
-        or alike(demonstration.question, row.messages[-1]["content"], near)
+        or alike(demonstration.question, asked, near)
+        or runs.between(demonstration.question, asked)
     )
 
 

@@ -14,6 +14,7 @@ from adapters.lookup import Lookup
 from adapters.pins import EmbedderPin
 from adapters.prompt import parse_citations
 from adapters.release import Release
+from adapters.rows.likeness import SharedRuns
 from adapters.training.rendering import Rendering, Row, passage, posed
 from adapters.training.shots import Shots, ShotSettings, gives_away, renumbered
 from indexer.domain import EmbedderSettings, RetrievalSettings
@@ -141,7 +142,7 @@ def test_the_same_seed_shows_the_same(tmp_path: Path) -> None:
     ],
 )
 def test_what_asks_nearly_the_same_gives_away(question: str, given_away: bool) -> None:
-    assert gives_away(SOLVED[0], row(question), 0.7) is given_away
+    assert gives_away(SOLVED[0], row(question), 0.7, SharedRuns([])) is given_away
 
 
 @given(
