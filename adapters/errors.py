@@ -4,10 +4,13 @@ DslmError
 └── BadInput
     ├── PromptTooLong    the question alone does not fit into the context
     ├── AdapterRefused   an adapter that would be served wrongly, or not at all
-    └── BaseRefused      a base that cannot be served or trained on
+    ├── BaseRefused      a base that cannot be served or trained on
+    └── NotGated         a release that may not answer before it has passed its domain's gate
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from indexer.errors import BadInput, DslmError
 
@@ -34,3 +37,10 @@ class BaseRefused(BadInput):
 
 class TrainingFailed(DslmError):
     """The loss left the realm of numbers; nothing was written."""
+
+
+class NotGated(BadInput):
+    """The domain demands a passing gate report, and there is none for this release."""
+
+    exit_code: ClassVar[int] = 7
+    code: ClassVar[str] = "gate_not_passed"

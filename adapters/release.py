@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from adapters.audit import Action, Audit, Cause, this_user
+from adapters.gating import Demand, check_demand, refuse_unmeasured
 from adapters.live import LivePointer
 from adapters.locking import exclusive
 from adapters.manifest import read_pinned, to_json
@@ -50,12 +51,15 @@ class ReleaseStore:
     ) -> Release:
         """Pin a new release, and make it the one that answers unless told not to.
 
-        What is not given comes from the live release; see `parts.make`.
+        What is not given comes from the live release; see `parts.make`. NotGated where it would
+        answer at once and the domain has a gate.
         """
         parts = Parts(snapshot, adapter, changes, base, note)
         cause = cause or this_user(note)
         with self.unchanged(domain.name):
             parent = self.live(domain.name)
+            if activate:
+                refuse_unmeasured(domain, parent.number if parent else None)
             number = max(self.numbers(domain.name), default=0) + 1
             release = make(self.paths, domain, parent, number, parts)
             old = parent.number if parent else None
@@ -81,11 +85,16 @@ class ReleaseStore:
         number = self.pointer(domain).number()
         return None if number is None else self.get(domain, number)
 
-    def activate(self, domain: str, number: int, cause: Cause | None = None) -> Release:
-        """Let another release answer; activating the live one again changes nothing."""
+    def activate(
+        self, domain: str, number: int, cause: Cause | None = None, demand: Demand | None = None
+    ) -> Release:
+        """Let another release answer; activating the live one again changes nothing.
+
+        NotGated where the `demand` of its domain is not met; see `gating.demand_of`.
+        """
         with self.unchanged(domain):
             release = self.whole(domain, number)
-            self._point(domain, number, "activate", cause or this_user())
+            self._point(domain, number, "activate", cause or this_user(), demand)
         return release
 
     def previous(self, domain: str) -> Release:
@@ -122,15 +131,21 @@ class ReleaseStore:
             raise BadInput(f"{domain} has no canary", "Begin one, or activate a release")
         return self.whole(domain, found.release)
 
-    def promote(self, domain: str, cause: Cause | None = None, only: int | None = None) -> Release:
-        """Let the canary answer everything.
+    def promote(
+        self,
+        domain: str,
+        cause: Cause | None = None,
+        only: int | None = None,
+        demand: Demand | None = None,
+    ) -> Release:
+        """Let the canary answer everything; NotGated as in `activate`.
 
         With `only`, the canary is returned and nothing changed if it is another one.
         """
         with self.unchanged(domain):
             release = self.canary(domain)
             if only in (None, release.number):
-                self._point(domain, release.number, "promote", cause or this_user())
+                self._point(domain, release.number, "promote", cause or this_user(), demand)
         return release
 
     def traffic(self, domain: str) -> Traffic:
@@ -168,11 +183,19 @@ class ReleaseStore:
         """Every change of what answers."""
         return Audit(self.paths, domain)
 
-    def _point(self, domain: str, number: int, action: Action, cause: Cause) -> None:
+    def _point(
+        self,
+        domain: str,
+        number: int,
+        action: Action,
+        cause: Cause,
+        demand: Demand | None = None,
+    ) -> None:
         pointer = self.pointer(domain)
         old = pointer.number()
+        more = check_demand(self.paths, domain, number, old, demand)
         if old != number:
-            with self.audit(domain).change(action, cause, old=old, new=number):
+            with self.audit(domain).change(action, cause, old=old, new=number, more=more):
                 pointer.point(number)
         self._forget_canary(domain, old, number)
 

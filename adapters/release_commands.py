@@ -9,6 +9,7 @@ from adapters.command_line import DomainName, examples, group, releases, workpla
 from indexer.errors import BadInput
 
 if TYPE_CHECKING:
+    from adapters.gating import Demand
     from adapters.parts import AdapterChoice, Changes
     from adapters.release import Release, ReleaseStore
 
@@ -16,6 +17,7 @@ release_app = group("Releases of a domain: make, look at, activate, try on a par
 
 Number = Annotated[int, typer.Argument(min=1, help="the release's number")]
 Why = Annotated[str, typer.Option(help="for the audit")]
+Force = Annotated[bool, typer.Option("--force", help="also without a passing gate; needs --why")]
 
 
 @release_app.command("list", epilog=examples("release list support"))
@@ -98,13 +100,28 @@ def diff(
         typer.echo(f"{key}: {_shown(was)} -> {_shown(will)}")
 
 
-@release_app.command("activate", epilog=examples("release activate support 2"))
-def activate(context: typer.Context, domain: DomainName, number: Number, why: Why = "") -> None:
-    """Let a release answer; a running service follows within a second."""
+@release_app.command(
+    "activate",
+    epilog=examples(
+        "release activate support 2", "release activate support 2 --force --why 'wrong prices'"
+    ),
+)
+def activate(
+    context: typer.Context,
+    domain: DomainName,
+    number: Number,
+    why: Why = "",
+    force: Force = False,
+) -> None:
+    """Let a release answer; a running service follows within a second.
+
+    Exit code 7 where the domain has a gate that the release has not passed against the live one.
+    """
     from adapters.audit import this_user
 
+    demand = demanded(context, domain, force, why)
     store, name = releases(context, domain)
-    now = store.activate(name, number, this_user(why))
+    now = store.activate(name, number, this_user(why), demand)
     typer.echo(f"{name} answers with release {now.number}")
 
 
@@ -115,6 +132,13 @@ def rollback(context: typer.Context, domain: DomainName, why: Why = "") -> None:
 
     store, name = releases(context, domain)
     typer.echo(f"{name} answers with release {store.rollback(name, this_user(why)).number}")
+
+
+def demanded(context: typer.Context, domain: str, force: bool, why: str) -> "Demand | None":
+    """What the domain demands of a release; BadInput for a force without its reason."""
+    from adapters.gating import demand_of, reasoned
+
+    return demand_of(workplace(context).domain(domain), forced=reasoned(force, why))
 
 
 def parse_changes(given: list[str]) -> "Changes":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adapters.command_line import DomainName, examples, releases
-from adapters.release_commands import Why
+from adapters.release_commands import Force, Why, demanded
 from adapters.release_commands import release_app as release_app
 from indexer.errors import BadInput
 
@@ -34,8 +34,12 @@ def canary(
     promote: Annotated[bool, typer.Option("--promote", help="let it answer everything")] = False,
     drop: Annotated[bool, typer.Option("--drop", help="let the live one answer all")] = False,
     why: Why = "",
+    force: Force = False,
 ) -> None:
-    """Let a release answer for a share of the callers, each of whom stays with his release."""
+    """Let a release answer for a share of the callers, each of whom stays with his release.
+
+    Exit code 7 where it is to be promoted and has not passed the domain's gate.
+    """
     from adapters.audit import this_user
     from adapters.steering import drop_canary, set_canary
     from adapters.traffic import Canary
@@ -46,7 +50,9 @@ def canary(
     if number is not None:
         set_canary(store, name, Canary(release=number, share=checked(share)), this_user(why))
     elif promote:
-        typer.echo(f"{name} answers with release {store.promote(name, this_user(why)).number}")
+        demand = demanded(context, domain, force, why)
+        now = store.promote(name, this_user(why), demand=demand)
+        typer.echo(f"{name} answers with release {now.number}")
         return
     elif drop:
         drop_canary(store, name, this_user(why))

@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from adapters.errors import NotGated
 from indexer.errors import BadInput, DslmError, NotFound
 
 # When another service, or this one started again, is worth asking.
@@ -188,6 +189,13 @@ class EngineRejected(ServiceError):
         self.engine_status = status
 
 
+class AdapterUnfit(EngineRejected):
+    """The engine has loaded an adapter that does nothing there, or not what it was trained to."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(400, f"{message}. {remedy}" if remedy else message)
+
+
 def status_of(error: DslmError) -> int:
     """The HTTP status of any error of the product."""
     if isinstance(error, EngineRejected):
@@ -196,6 +204,8 @@ def status_of(error: DslmError) -> int:
         return error.status
     if isinstance(error, NotFound):
         return 404
+    if isinstance(error, NotGated):
+        return 409
     return 400 if isinstance(error, BadInput) else 500
 
 

@@ -112,7 +112,8 @@ class Indexing:
     ) -> tuple[Release, bool]:
         store = ReleaseStore(self._paths)
         live = store.live(domain.name)
-        wait = domain.publish == "wait"
+        # Where there is a gate, nothing new answers before it was measured against what answers.
+        wait = domain.publish == "wait" or (domain.is_gated and live is not None)
         newest = store.list(domain.name)[-1:] if wait else []
         for release in [*newest, *([live] if live else [])]:
             if is_same(release, domain, result.snapshot):

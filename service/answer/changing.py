@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from adapters.audit import Cause
+from adapters.gating import Demand, check_demand, demand_of, refuse_unmeasured
 from adapters.parts import AdapterChoice, Changes
 from adapters.release import Release
 from adapters.steering import drop_canary, end_mirror, set_canary, set_mirror
@@ -64,6 +65,12 @@ class Reason(Body):
     why: Text = ""
 
 
+class Activation(Reason):
+    """`force`: also without the passing report that the domain's gate demands; needs `why`."""
+
+    force: bool = False
+
+
 class ReleaseChanges:
     """Makes releases and decides who gets them. UnknownDomain for a name that is not served."""
 
@@ -85,6 +92,7 @@ class ReleaseChanges:
                 return self._make(name, adapter, cause, wanted.snapshot, changes, wanted.note)
 
             if wanted.activate:
+                await self._refuse_unmeasured(name)
                 return await self._releases.flip(name, make, self._activate(name, cause))
             async with self._releases.changing(name):
                 return await asyncio.to_thread(make)
@@ -94,6 +102,7 @@ class ReleaseChanges:
         async with AsyncExitStack() as stack:
             adapter: AdapterChoice = None
             self._releases.domain(name)
+            await self._refuse_unmeasured(name)
             if reference:
                 registered = self._releases.opening.registered(name, reference)
                 adapter = await stack.enter_async_context(registered)
@@ -101,11 +110,15 @@ class ReleaseChanges:
                 name, lambda: self._make(name, adapter, cause), self._activate(name, cause)
             )
 
-    async def activate(self, name: str, number: int, cause: Cause) -> Release:
-        """Let release `number` answer."""
+    async def activate(
+        self, name: str, number: int, cause: Cause, *, forced: bool = False
+    ) -> Release:
+        """Let release `number` answer; NotGated if the domain's gate has not let it pass."""
         self._releases.domain(name)
         return await self._releases.flip(
-            name, lambda: self._store.get(name, number), self._activate(name, cause)
+            name,
+            lambda: self._permitted(name, number, forced),
+            self._activate(name, cause, forced=forced),
         )
 
     async def rollback(self, name: str, cause: Cause) -> Release:
@@ -117,14 +130,15 @@ class ReleaseChanges:
             lambda release: self._store.rollback(name, cause, only_to=release.number),
         )
 
-    async def promote(self, name: str, cause: Cause) -> Release:
-        """Let the canary answer everything."""
+    async def promote(self, name: str, cause: Cause, *, forced: bool = False) -> Release:
+        """Let the canary answer everything; NotGated as in `activate`."""
         self._releases.domain(name)
-        return await self._releases.flip(
-            name,
-            lambda: self._store.canary(name),
-            lambda release: self._store.promote(name, cause, only=release.number),
-        )
+
+        def publish(release: Release) -> Release:
+            demand = self._demand(name, forced)
+            return self._store.promote(name, cause, only=release.number, demand=demand)
+
+        return await self._releases.flip(name, lambda: self._store.canary(name), publish)
 
     async def set_canary(self, name: str, wanted: CanaryWish, cause: Cause) -> Release:
         """Let a release answer for a share of the callers."""
@@ -150,8 +164,27 @@ class ReleaseChanges:
             await asyncio.to_thread(stop, self._store, name, cause)
         await self._releases.refresh(name)
 
-    def _activate(self, name: str, cause: Cause) -> Publish:
-        return lambda release: self._store.activate(name, release.number, cause)
+    def _activate(self, name: str, cause: Cause, *, forced: bool = False) -> Publish:
+        def publish(release: Release) -> Release:
+            demand = self._demand(name, forced)
+            return self._store.activate(name, release.number, cause, demand)
+
+        return publish
+
+    def _permitted(self, name: str, number: int, forced: bool) -> Release:
+        """On a thread: refused before its adapter is loaded; checked again under the lock."""
+        release = self._store.get(name, number)
+        live = self._store.pointer(name).number()
+        check_demand(self._store.paths, name, number, live, self._demand(name, forced))
+        return release
+
+    def _demand(self, name: str, forced: bool) -> Demand | None:
+        """By the domain's file as it is now."""
+        return demand_of(load_domain(self._releases.domain(name).folder), forced=forced)
+
+    async def _refuse_unmeasured(self, name: str) -> None:
+        domain = await asyncio.to_thread(load_domain, self._releases.domain(name).folder)
+        refuse_unmeasured(domain, self._store.pointer(name).number())
 
     def _make(
         self,

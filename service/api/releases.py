@@ -7,11 +7,19 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from adapters.audit import describe as describe_entry
+from adapters.gating import reasoned
 from adapters.parts import difference
 from adapters.release import Release
 from adapters.traffic import Canary, Mirror, Traffic
 from service.answer.beside import Part
-from service.answer.changing import CanaryWish, MirrorWish, NewRelease, Reason, ReleaseChanges
+from service.answer.changing import (
+    Activation,
+    CanaryWish,
+    MirrorWish,
+    NewRelease,
+    Reason,
+    ReleaseChanges,
+)
 from service.answer.releases import Releases
 from service.api.auth import cause_of, require_admin
 from service.api.openapi import described
@@ -21,6 +29,7 @@ from service.errors import UnknownName
 
 RELEASE = described(ReleaseCard, errors=(404,))
 CHANGED = described(ReleaseCard, body=Reason, body_required=False, errors=(404, 409))
+ACTIVATED = described(ReleaseCard, body=Activation, body_required=False, errors=(404, 409))
 TRAFFIC = described(TrafficCard, errors=(404, 409))
 
 
@@ -87,10 +96,12 @@ def _changing(router: APIRouter, changes: ReleaseChanges) -> None:
         made = await changes.create(domain, wanted, cause_of(request, wanted.why or wanted.note))
         return Json(describe(made), 201)
 
-    @router.post("/v1/domains/{domain}/releases/{number}/activate", openapi_extra=CHANGED)
+    @router.post("/v1/domains/{domain}/releases/{number}/activate", openapi_extra=ACTIVATED)
     async def activate(domain: str, number: int, request: Request) -> Response:
-        cause = cause_of(request, (await _reason(request)).why)
-        return Json(describe(await changes.activate(domain, number, cause)))
+        wanted = await _activation(request)
+        cause = cause_of(request, wanted.why)
+        made = await changes.activate(domain, number, cause, forced=wanted.force)
+        return Json(describe(made))
 
     @router.post("/v1/domains/{domain}/rollback", openapi_extra=CHANGED)
     async def roll_back(domain: str, request: Request) -> Response:
@@ -115,10 +126,11 @@ def _trying(router: APIRouter, changes: ReleaseChanges, releases: Releases) -> N
         await changes.set_canary(domain, wanted, cause_of(request, wanted.why))
         return Json(await _traffic(releases, domain))
 
-    @router.post("/v1/domains/{domain}/canary/promote", openapi_extra=CHANGED)
+    @router.post("/v1/domains/{domain}/canary/promote", openapi_extra=ACTIVATED)
     async def promote(domain: str, request: Request) -> Response:
-        cause = cause_of(request, (await _reason(request)).why)
-        return Json(describe(await changes.promote(domain, cause)))
+        wanted = await _activation(request)
+        cause = cause_of(request, wanted.why)
+        return Json(describe(await changes.promote(domain, cause, forced=wanted.force)))
 
     @router.put("/v1/domains/{domain}/mirror", openapi_extra=mirror)
     async def set_mirror(domain: str, request: Request) -> Response:
@@ -170,8 +182,16 @@ async def _traffic(releases: Releases, domain: str) -> dict[str, Any]:
 
 
 async def _reason(request: Request) -> Reason:
+    return await parse(request, Reason) if _has_body(request) else Reason()
+
+
+async def _activation(request: Request) -> Activation:
+    wanted = await parse(request, Activation) if _has_body(request) else Activation()
+    reasoned(wanted.force, wanted.why)
+    return wanted
+
+
+def _has_body(request: Request) -> bool:
     """A body may be left out."""
     length = request.headers.get("content-length", "0")
-    if length == "0" and "transfer-encoding" not in request.headers:
-        return Reason()
-    return await parse(request, Reason)
+    return length != "0" or "transfer-encoding" in request.headers
