@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
-_DIGITS: Final = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+"
+from eval.scoring.notation import plain, spelled
+
+_DIGITS: Final = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d{1,3})?|\.\d+"
 _FRACTION: Final = r"(?P<top>\d+)\s*/\s*(?P<bottom>[1-9]\d*)"
 # As people write it: sign, currency, thousands, fractions. A dash and a space open a list, a dash
 # between two numbers a range.
@@ -30,23 +32,25 @@ _SCALES: Final = {
     "billion": 10**9,
     "bn": 10**9,
 }
-_LATEX_FRACTION: Final = re.compile(r"\\[dt]?frac\s*\{\s*([^{}]+?)\s*\}\s*\{\s*([^{}]+?)\s*\}")
-_LATEX: Final = re.compile(
-    r"\\(?:text|mathrm|mbox)\s*\{[^{}]*\}|\\[,;!: ]|\\(?:left|right)|\\%|\\\$|[*_`]"
-)
 _BOXED: Final = re.compile(r"\\boxed\s*\{")
 _SAID: Final = re.compile(
-    r"(?:final\s+)?(?:answer|result|total)\s*(?:is|=|:|are)+\s*(?:that\s+)?:?\s*|(?:^|\n)\s*A:\s*",
+    r"(?:answer|result|total)[*_]*\s*(?:is|=|:|are)+[ \t]*(?:that\s+)?:?[ \t]*"
+    r"|(?:^|\n)\s*A:\s*",
     re.IGNORECASE,
 )
 _HASHES: Final = re.compile(r"####")
+_HEADING: Final = re.compile(r"\W*(?:step|part|question|problem|solution|case)\s*\d", re.IGNORECASE)
+_LONE_DASH: Final = re.compile(r"^\s*[-−–]\s+(?=[$€£]?\s?[\d.])")  # noqa: RUF001
+_REJECTED: Final = re.compile(r"\bnot\b[^.;\n]*?\bbut\b", re.IGNORECASE)
+_LISTED: Final = re.compile(r"^[*_ \t]*\n\s*(?:[-*] )?")
+_SHORT: Final = 6
 _NEXT_QUESTION: Final = re.compile(r"\n\s*(?:Question|Q)\s*\d*\s*[:.]", re.IGNORECASE)
 _ASIDE: Final = re.compile(r"\([^()]*\)")
 
 
 @dataclass(frozen=True, slots=True)
 class FoundNumber:
-    """A value, and the rule that found it: hashes, boxed, said, last."""
+    """A value, and the rule that found it: hashes, boxed, said, last, spelled."""
 
     value: Decimal
     rule: str
@@ -56,7 +60,8 @@ def find_number(answer: str) -> FoundNumber | None:
     """The number that an answer gives; None where it gives none.
 
     Looked for behind `####`, in a box, behind "the answer is", and else as the last number that is
-    no aside in brackets. What follows the next question is not of this answer.
+    no aside in brackets; where no digit stands, in words. What follows the next question is not of
+    this answer.
     """
     text = _NEXT_QUESTION.split(answer, 1)[0]
     for rule, places in _RULES:
@@ -64,7 +69,16 @@ def find_number(answer: str) -> FoundNumber | None:
             value = _first(part) if rule != "last" else _last(part)
             if value is not None:
                 return FoundNumber(value, rule)
-    return None
+    return _spelled(text)
+
+
+def _spelled(text: str) -> FoundNumber | None:
+    """In words: only where they are said to be the answer, or stand nearly alone."""
+    places = [part for _, find in _RULES[:3] for part in find(text)]
+    places += [text] if len(text.split()) <= _SHORT else []
+    found = [spelled(part) for part in places if not re.search(r"\d", part)]
+    value = next((one for one in found if one is not None), None)
+    return None if value is None else FoundNumber(Decimal(value), "spelled")
 
 
 def same_number(answer: str, expected: str) -> bool:
@@ -75,7 +89,9 @@ def same_number(answer: str, expected: str) -> bool:
 
 def _behind_hashes(text: str) -> Iterator[str]:
     for match in reversed(list(_HASHES.finditer(text))):
-        yield text[match.end() :].strip().split("\n", 1)[0]
+        part = text[match.end() :].strip().split("\n", 1)[0]
+        if not _HEADING.match(part):
+            yield part
 
 
 def _boxed(text: str) -> Iterator[str]:
@@ -94,9 +110,10 @@ def _braced(text: str, start: int) -> str:
 
 
 def _behind_words(text: str) -> Iterator[str]:
-    """The sentence behind the last "the answer is"; an aside in it is none."""
+    """The line behind the last "the answer is"; brackets are an aside unless it opens with them."""
     for match in reversed(list(_SAID.finditer(text))):
-        yield _ASIDE.sub(" ", text[match.end() :].split("\n", 1)[0])
+        line = _LISTED.sub("", text[match.end() :]).split("\n", 1)[0].lstrip("\\$*_ ")
+        yield _REJECTED.sub(" ", line[:1] + _ASIDE.sub(" ", line[1:]))
 
 
 def _anywhere(text: str) -> Iterator[str]:
@@ -113,21 +130,20 @@ _RULES: Final[tuple[tuple[str, Callable[[str], Iterator[str]]], ...]] = (
 
 
 def _first(text: str) -> Decimal | None:
-    """Of an equation the number behind its last sign, else the first."""
-    plain = _plain(text)
-    head = re.split(r"[.!?](?:\s|$)|,\s", plain, maxsplit=1)[0]
-    part = head.rsplit("=", 1)[-1] if "=" in head else plain
-    return next((_value(match) for match in _NUMBER.finditer(part)), None)
+    """Of an equation the number behind its last sign, else the first; words in it count last."""
+    for worded in (False, True):
+        line = _LONE_DASH.sub("-", plain(text, worded=worded))
+        head = re.split(r"[.!?](?:\s|$)|,\s", line, maxsplit=1)[0]
+        part = head.rsplit("=", 1)[-1] if "=" in head else line
+        found = next((_value(match) for match in _NUMBER.finditer(part)), None)
+        if found is not None:
+            return found
+    return None
 
 
 def _last(text: str) -> Decimal | None:
-    found = [_value(match) for match in _NUMBER.finditer(_plain(text))]
+    found = [_value(match) for match in _NUMBER.finditer(plain(text))]
     return found[-1] if found else None
-
-
-def _plain(text: str) -> str:
-    """Without LaTeX and marks of Markdown."""
-    return _LATEX.sub(" ", _LATEX_FRACTION.sub(r"\1/\2", text)).replace("{,}", ",")
 
 
 def _value(match: re.Match[str]) -> Decimal | None:
