@@ -12,7 +12,7 @@ from adapters.manifest import AdapterManifest
 from adapters.merging.deltas import Delta, Factors
 from adapters.merging.joining import concatenated
 
-_ALWAYS_DIFFER: Final = frozenset({"digest", "name", "version", "created", "files"})
+_ALWAYS_DIFFER: Final = frozenset({"digest", "name", "version", "created", "files", "fingerprint"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,9 @@ def card(manifest: AdapterManifest) -> str:
     """What is known about a version, as Markdown for people."""
     lines = [f"# {manifest.label}", "", manifest.note or "No note.", ""]
     lines += ["| | |", "|---|---|"]
-    for name, value in _flat(manifest.model_dump(mode="json", exclude={"note", "files"})).items():
+    for name, value in _flat(
+        manifest.model_dump(mode="json", exclude={"note", "files", "fingerprint"})
+    ).items():
         lines.append(f"| {name.replace('_', ' ').replace('.', ': ')} | {value} |")
     lines += ["", "Files:", ""]
     lines += [f"- `{name}` sha256 `{digest}`" for name, digest in sorted(manifest.files.items())]

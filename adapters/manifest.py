@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from adapters.fingerprint import Fingerprint
 from adapters.prompt import PromptFormat
 from indexer.errors import StoreError
 from indexer.settings import store_errors
@@ -84,6 +85,7 @@ class AdapterCard(Pinned):
     note: str = ""
     training: TrainingRecord | None = None
     merged: MergeRecord | None = None
+    fingerprint: Fingerprint | None = None
 
 
 class AdapterManifest(Pinned):
@@ -104,6 +106,7 @@ class AdapterManifest(Pinned):
     note: str = ""
     training: TrainingRecord | None = None
     merged: MergeRecord | None = None
+    fingerprint: Fingerprint | None = None
 
     @property
     def label(self) -> str:

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from adapters.base import BaseProfile
 from adapters.errors import AdapterRefused
+from adapters.fingerprint import Fingerprint
 from adapters.locking import exclusive
 from adapters.manifest import (
     CARD_FILE,
@@ -64,6 +65,7 @@ class AdapterRegistry:
         dataset_digest: str | None = None,
         note: str | None = None,
         max_rank: int = DEFAULT_MAX_RANK,
+        fingerprint: Fingerprint | None = None,
     ) -> AdapterManifest:
         """Verify a PEFT folder and store it as the next version of `name`.
 
@@ -81,6 +83,7 @@ class AdapterRegistry:
             note=note or (found.note if found else ""),
             training=found.training if found else None,
             merged=found.merged if found else None,
+            fingerprint=fingerprint or (found.fingerprint if found else None),
         )
         files = {file: _sha256(folder / file) for file in (CONFIG_FILE, WEIGHTS_FILE)}
         digest = _digest(card, files)
@@ -227,20 +230,13 @@ def _manifest(
 ) -> AdapterManifest:
     return AdapterManifest(
         digest=digest,
-        name=card.name,
         version=version,
-        base=card.base,
         rank=facts.rank,
         alpha=facts.alpha,
         target_modules=facts.target_modules,
-        prompt_format=card.prompt_format,
-        trained_with=card.trained_with,
-        dataset_digest=card.dataset_digest,
         created=datetime.now(UTC),
         files=files,
-        note=card.note,
-        training=card.training,
-        merged=card.merged,
+        **dict(card),
     )
 
 

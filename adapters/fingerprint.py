@@ -1,0 +1,130 @@
+"""Whether an engine applies an adapter as it was trained, told by log-probabilities of prompts.
+
+A fingerprint holds what the base and the adapter make of a few prompts where the version was made;
+`adapters.fingerprinting` computes it, and alone of the two imports torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final, Self, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_validator
+
+# What is asked where no fingerprint says what: several kinds of text, none of anybody's.
+PROMPTS: Final = (
+    "Question: Which day comes after Monday, and how many days has a week?\n"
+    "Answer: Tuesday comes after Monday. A week has seven days.",
+    "[1] The office opens at nine. [2] It closes at five on Fridays.\n"
+    "When does the office open? It opens at nine [1].",
+    "Dear customer, thank you for your message. Please send us the number of your order.",
+)
+# Nats. An engine that is asked nothing else answers the same twice; this is above fp32's rounding.
+LEAST_EFFECT: Final = 0.001
+LEAST_GAP: Final = 0.02
+# So many times the noise that was seen is no noise.
+ABOVE_NOISE: Final = 4.0
+# A large change is rounded by a share of itself: bf16 carries eight bits, layer after layer.
+ROUNDED: Final = 0.15
+
+Logprobs: TypeAlias = Sequence[Sequence[float]]
+
+
+def _split(value: object) -> object:
+    return value.split() if isinstance(value, str) else value
+
+
+def _join(values: Sequence[float]) -> str:
+    return " ".join(str(round(value, 4)) for value in values)
+
+
+_TEXT: Final = (BeforeValidator(_split), PlainSerializer(_join, return_type=str, when_used="json"))
+Tokens = Annotated[tuple[int, ...], *_TEXT]
+Nats = Annotated[tuple[float, ...], *_TEXT]
+
+
+class Fingerprint(BaseModel):
+    """Prompts as token ids, and the log-probabilities (nats) of each one's tokens but the first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    prompts: tuple[Tokens, ...]
+    base: tuple[Nats, ...]
+    adapter: tuple[Nats, ...]
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        wanted = [len(prompt) - 1 for prompt in self.prompts]
+        if not any(size > 0 for size in wanted):
+            raise ValueError("holds no prompt of two tokens")
+        for name, found in (("base", self.base), ("adapter", self.adapter)):
+            if [len(one) for one in found] != wanted:
+                raise ValueError(f"`{name}` has not one value for each token after the first")
+        return self
+
+    @property
+    def effect(self) -> float:
+        """How far the adapter moves its base, where it was made."""
+        return apart(self.adapter, self.base)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an engine said to the prompts: the base twice, which shows its noise, and the adapter.
+
+    `effect`, `noise` and `gap` are root mean squares in nats; `gap` is how far the adapter is from
+    its fingerprint, of which `allowed` is rounding. Both are None where there is no fingerprint.
+    """
+
+    effect: float
+    noise: float
+    gap: float | None = None
+    allowed: float | None = None
+
+    @property
+    def fault(self) -> str:
+        """Why the adapter is not to be served; empty if nothing speaks against it."""
+        least = max(LEAST_EFFECT, ABOVE_NOISE * self.noise)
+        if self.effect <= least:
+            return (
+                "it makes no difference: its log-probabilities are the base's"
+                f" (apart by {self.effect:.2g} nats, noise {least:.2g})"
+            )
+        if self.gap is not None and self.allowed is not None and self.gap > self.allowed:
+            return (
+                "the engine does not apply it as it was trained: its log-probabilities are"
+                f" {self.gap:.2g} nats from its fingerprint, rounding explains {self.allowed:.2g}"
+            )
+        return ""
+
+    def __str__(self) -> str:
+        known = "no fingerprint" if self.gap is None else f"{self.gap:.2g} from its fingerprint"
+        return f"{self.effect:.2g} nats from its base, {known}"
+
+
+def read(
+    base: Logprobs, again: Logprobs, adapter: Logprobs, fingerprint: Fingerprint | None
+) -> Reading:
+    """Compare. ValueError if the engine's answer is not of the prompts' length.
+
+    How far the engine's base is from the fingerprint's shows what the two computations differ by
+    anyway: another precision, other kernels, a quantised base.
+    """
+    effect, noise = apart(adapter, base), apart(base, again)
+    if fingerprint is None:
+        return Reading(effect, noise)
+    elsewhere = apart(base, fingerprint.base)
+    allowed = max(LEAST_GAP, ABOVE_NOISE * elsewhere + ROUNDED * fingerprint.effect)
+    return Reading(effect, noise, apart(adapter, fingerprint.adapter), allowed)
+
+
+def apart(one: Logprobs, other: Logprobs) -> float:
+    """The root mean square of the differences, in nats."""
+    squares = [
+        (mine - theirs) ** 2
+        for row, its in zip(one, other, strict=True)
+        for mine, theirs in zip(row, its, strict=True)
+    ]
+    return math.sqrt(sum(squares) / max(1, len(squares)))
