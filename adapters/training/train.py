@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapters.base import BaseProfile
+from adapters.fingerprint import Fingerprint
 from adapters.manifest import (
     CARD_FILE,
     CONFIG_FILE,
@@ -64,6 +65,7 @@ def train_adapter(
     base = BaseProfile.read(settings.base)
     rows = _rows(settings, settings.rows)
     checked = _rows(settings, settings.validation) if settings.validation else []
+    from adapters.fingerprinting import take
     from adapters.training import checkpoint, lora  # torch takes seconds: rows are checked first
     from adapters.training.lessons import lessons_of
 
@@ -76,7 +78,8 @@ def train_adapter(
         kept = checkpoint.Checkpoint(settings.run)
         losses = lora.Run(settings, learner.lora, kept, report).learn(lessons, held_out)
         lora.save(learner, stage / WEIGHTS_FILE)
-        _describe(stage, settings, base, _card(settings, base, rows, lessons, losses))
+        taken = take(learner.lora, learner.tokenizer, base.context)
+        _describe(stage, settings, base, _card(settings, base, rows, lessons, losses, taken))
         verify_adapter(stage, base, settings.rank)
     kept.clear()
     return settings.out
@@ -106,6 +109,7 @@ def _card(
     rows: Sequence[Row],
     lessons: Sequence[Lesson],
     losses: Sequence[float],
+    taken: Fingerprint,
 ) -> AdapterCard:
     last = losses[-10:]
     return AdapterCard(
@@ -126,6 +130,7 @@ def _card(
             first_loss=round(losses[0], 4),
             last_loss=round(sum(last) / len(last), 4),
         ),
+        fingerprint=taken,
     )
 
 
