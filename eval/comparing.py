@@ -43,14 +43,33 @@ def compare(scores: Mapping[str, Sequence[float]], level: float = LEVEL) -> list
     Shares of right answers are compared by McNemar's exact test, other scores by flipping signs.
     """
     pairs = list(combinations(scores, 2))
-    told = [paired(scores[first], scores[second]) for first, second in pairs]
-    adjusted = holm([p for _, _, p in told])
+    differences = [
+        np.subtract(scores[first], scores[second], dtype=np.float64) for first, second in pairs
+    ]
     found = []
-    for (first, second), (difference, interval, p), sure in zip(pairs, told, adjusted, strict=True):
-        better = first if difference > 0 else second
-        winner = better if sure < level and difference else ""
-        found.append(Comparison(first, second, difference, interval, p, sure, winner))
+    for (first, second), told, (p, sure) in zip(
+        pairs, differences, verdicts(differences), strict=True
+    ):
+        mean = float(told.mean())
+        better = first if mean > 0 else second
+        winner = better if sure < level and mean else ""
+        found.append(Comparison(first, second, mean, bootstrap(told), p, sure, winner))
     return found
+
+
+def verdicts(differences: Sequence[np.ndarray]) -> list[tuple[float, float]]:
+    """For each pair's differences the p-value that there is none, and the same by Holm."""
+    p = [p_value(told) for told in differences]
+    return list(zip(p, holm(p), strict=True))
+
+
+def p_value(differences: np.ndarray) -> float:
+    """That paired differences are about nothing: McNemar's where all are right or wrong."""
+    if differences.size == 0:
+        raise ValueError("nothing to compare")
+    if np.isin(differences, (-1.0, 0.0, 1.0)).all():
+        return mcnemar(int((differences > 0).sum()), int((differences < 0).sum()))
+    return sign_flips(differences.tolist())
 
 
 def paired(
@@ -58,12 +77,7 @@ def paired(
 ) -> tuple[float, tuple[float, float], float]:
     """The mean difference, its bootstrap interval, and the p-value that there is none."""
     differences = np.subtract(first, second, dtype=np.float64)
-    if differences.size == 0:
-        raise ValueError("nothing to compare")
-    if set(np.unique(differences)) <= {-1.0, 0.0, 1.0}:
-        p = mcnemar(int((differences > 0).sum()), int((differences < 0).sum()))
-    else:
-        p = sign_flips(differences.tolist())
+    p = p_value(differences)
     return float(differences.mean()), bootstrap(differences), p
 
 
