@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adapters.command_line import DomainName, Workplace, workplace
+from adapters.training.showing import report_training, show
 from indexer.errors import BadInput, NotFound
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ EXAMPLES = (
     "adapters train support --rows my.jsonl --name shown --demonstrations 4 --passages 4",
     "adapters train support --rows pairs.jsonl --name kinder --method dpo --rate 1e-5",
 )
-SHOWN = 3
 
 
 class Method(StrEnum):
@@ -40,6 +40,14 @@ class Method(StrEnum):
     qlora = "qlora"
     continued = "continued"
     dpo = "dpo"
+
+
+class Tracker(StrEnum):
+    """Where else progress is told, as the command line knows it."""
+
+    none = "none"
+    wandb = "wandb"
+    mlflow = "mlflow"
 
 
 Rows = Annotated[Path, typer.Option(help="training rows, JSON lines; see `dslm data`")]
@@ -64,6 +72,7 @@ Accumulate = Annotated[int, typer.Option(min=1, help="batches to a step")]
 Rate = Annotated[float, typer.Option(min=0.0, help="learning rate")]
 Patience = Annotated[int, typer.Option(min=1, help="checks without gain before the end")]
 Seed = Annotated[int, typer.Option(help="same seed, same adapter")]
+Track = Annotated[Tracker, typer.Option(help="tell progress to it too, if it is installed")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="show what would be learned, no more")]
 
 
@@ -86,6 +95,7 @@ def train(
     rate: Rate = 2e-4,
     patience: Patience = 3,
     seed: Seed = 0,
+    tracker: Track = Tracker.none,
     dry_run: DryRun = False,
 ) -> None:
     """Train a LoRA adapter in the domain's prompt format, and store it.
@@ -93,11 +103,13 @@ def train(
     Three rows are shown first, as tokens seen and tokens learned. A run that was killed goes on
     with the same command.
     """
+    from adapters.training.extras import admit_extras
     from adapters.training.settings import TrainSettings
     from adapters.training.shots import ShotSettings
 
     place = workplace(context)
     _lint(rank, place)
+    admit_extras(method.value)
     answer = place.domain(domain).answer
     wanted = TrainSettings(
         base=place.base,
@@ -121,7 +133,7 @@ def train(
         answer_tokens=answer.max_tokens if demonstrations or passages else None,
     )
     shots = ShotSettings(demonstrations, passages, absent, seed=seed)
-    label = _train_and_add(place, domain, wanted, shots, dry_run=dry_run)
+    label = _train_and_add(place, domain, wanted, shots, tracker, dry_run=dry_run)
     typer.echo(label or "Nothing was trained")
 
 
@@ -130,6 +142,7 @@ def _train_and_add(
     domain: str,
     wanted: "TrainSettings",
     shots: "ShotSettings",
+    tracker: Tracker,
     *,
     dry_run: bool,
 ) -> str | None:
@@ -141,7 +154,7 @@ def _train_and_add(
     run = _run_folder(place, wanted, shots, base)
     with tempfile.TemporaryDirectory(prefix="dslm-train-") as folder:
         there = replace(wanted, run=run, out=Path(folder) / wanted.name)
-        made = _train(place, domain, there, shots, dry_run)
+        made = _train(place, domain, there, shots, Tracker.none if dry_run else tracker, dry_run)
         if made is None:
             return None
         registry = AdapterRegistry(place.paths)
@@ -154,8 +167,14 @@ class _Enough(Exception):
 
 
 def _train(
-    place: Workplace, domain: str, wanted: "TrainSettings", shots: "ShotSettings", dry_run: bool
+    place: Workplace,
+    domain: str,
+    wanted: "TrainSettings",
+    shots: "ShotSettings",
+    tracker: Tracker,
+    dry_run: bool,
 ) -> Path | None:
+    from adapters.training.tracking import tracking
     from adapters.training.train import train_adapter
 
     def preview(lessons: "list[Lesson]", tokenizer: "PreTrainedTokenizerBase") -> None:
@@ -163,9 +182,17 @@ def _train(
         if dry_run:
             raise _Enough
 
-    with _posing(place, domain, wanted, shots) as pose:
+    with (
+        tracking(tracker.value, wanted) as track,
+        _posing(place, domain, wanted, shots) as pose,
+    ):
+
+        def report(progress: "Progress") -> None:
+            report_training(progress)
+            track(progress)
+
         try:
-            return train_adapter(wanted, report_training, pose, preview)
+            return train_adapter(wanted, report, pose, preview)
         except _Enough:
             return None
 
@@ -211,24 +238,3 @@ def _posing(
     rendering = rendering_of(wanted, BaseProfile.read(place.base), frozenset())
     with open_lookup(place.paths, release) as lookup:
         yield Shots(lookup, rendering, shots).pose
-
-
-def show(lessons: "Sequence[Lesson]", tokenizer: "PreTrainedTokenizerBase") -> None:
-    """Three lessons as the base sees them, what is learned between the arrows; on stderr."""
-    for lesson in lessons[:SHOWN]:
-        for row in lesson:
-            seen = tokenizer.decode(list(row.tokens[: row.answer_start]))
-            learned = tokenizer.decode(list(row.tokens[row.answer_start :]))
-            typer.echo(f"{seen}>>>{learned}<<<\n", err=True)
-    longest = max(len(row.tokens) for lesson in lessons for row in lesson)
-    total = sum(len(row.tokens) for lesson in lessons for row in lesson)
-    typer.echo(f"{len(lessons)} rows, {total} tokens, the longest {longest}", err=True)
-
-
-def report_training(progress: "Progress") -> None:
-    """Some forty lines a run, on stderr: the result alone goes to stdout."""
-    if progress.step % max(1, progress.steps // 40) == 0 or progress.held_out is not None:
-        held = f", held out {progress.held_out:.3f}" if progress.held_out is not None else ""
-        where = f"step {progress.step} of {progress.steps}, loss {progress.loss:.3f}{held}"
-        speed = f"{progress.tokens_per_second:.0f} tokens/s"
-        typer.echo(f"{where}, {speed}, {progress.seconds_left:.0f} s left", err=True)

@@ -1,19 +1,18 @@
 """The base that is trained on: loaded in full, or with its weights as four-bit floats.
 
-The only module that touches bitsandbytes, and only for QLoRA.
+With its neighbour `optimising` the only module that touches bitsandbytes, and only for QLoRA.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from adapters.base import BaseProfile
+from adapters.training.extras import check_extras
 from adapters.training.settings import TrainSettings
-from indexer.errors import BadInput
 
 
 def load_base(settings: TrainSettings, base: BaseProfile) -> PreTrainedModel:
@@ -29,11 +28,7 @@ def load_base(settings: TrainSettings, base: BaseProfile) -> PreTrainedModel:
 
 def _quantised(base: BaseProfile, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
     """NF4 with double quantisation, computed in `dtype` (QLoRA, arXiv 2305.14314, section 3)."""
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise BadInput(
-            "QLoRA needs bitsandbytes, which is not installed here",
-            "Install it (pip install bitsandbytes), or train with --method lora",
-        )
+    check_extras("qlora")
     from peft import prepare_model_for_kbit_training
     from transformers import BitsAndBytesConfig
 
@@ -57,7 +52,8 @@ def keep_unpacked(module: Any) -> None:
     """Forbid bitsandbytes to repack four-bit weights for inference on a CPU with AVX512-BF16.
 
     It does so at the first evaluation, and repacked weights have no gradient kernel: what is
-    learned afterwards is wrong, and nothing but a warning says so (bitsandbytes 0.50.2).
+    learned afterwards is wrong, and nothing but a warning says so (bitsandbytes 0.50.2). Whether
+    it helped is looked at before the first step; see `optimising.check_gradients`.
     """
     from bitsandbytes.nn import Linear4bit
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
@@ -23,7 +23,8 @@ from adapters.base import BaseProfile
 from adapters.errors import TrainingFailed
 from adapters.training.checkpoint import Checkpoint, State, Weights
 from adapters.training.loading import load_base
-from adapters.training.losses import answer_loss, preference_loss
+from adapters.training.losses import lesson_loss
+from adapters.training.optimising import check_gradients, optimiser_of
 from adapters.training.rendering import TokenRow, batches
 from adapters.training.settings import Progress, Report, TrainSettings
 from indexer.errors import BadInput
@@ -100,9 +101,7 @@ class Run:
         self._checkpoint = checkpoint
         self._report = report
         self._weights = {n: w for n, w in lora.named_parameters() if w.requires_grad}
-        self._optimiser = torch.optim.AdamW(
-            self._weights.values(), lr=settings.learning_rate, weight_decay=0.0
-        )
+        self._optimiser = optimiser_of(settings, lora.device, self._weights.values())
         self._state = checkpoint.load()
         self._restore(self._state)
 
@@ -116,6 +115,8 @@ class Run:
         for _ in range(state.step * settings.accumulate):
             next(drawn)
         self._lora.train()
+        if settings.method == "qlora":
+            check_gradients(self._lora, lessons[: settings.batch], settings.beta)
         while state.step < steps and not self._is_enough():
             parts = [next(drawn) for _ in range(settings.accumulate)]
             loss = self._step(parts, steps)
@@ -139,7 +140,7 @@ class Run:
         self._optimiser.zero_grad()
         total = 0.0
         for part in parts:
-            loss = _loss(self._lora, part, settings.beta) / len(parts)
+            loss = lesson_loss(self._lora, part, settings.beta) / len(parts)
             torch.autograd.backward(loss)
             total += loss.item()
         state.step += 1
@@ -160,7 +161,7 @@ class Run:
         self._lora.eval()
         with torch.no_grad():
             losses = [
-                _loss(self._lora, held_out[at : at + settings.batch], settings.beta).item()
+                lesson_loss(self._lora, held_out[at : at + settings.batch], settings.beta).item()
                 for at in range(0, len(held_out), settings.batch)
             ]
         self._lora.train()
@@ -190,12 +191,6 @@ class Run:
         with torch.no_grad():
             for name, weight in self._weights.items():
                 weight.copy_(weights[name])
-
-
-def _loss(lora: Any, lessons: Sequence[Lesson], beta: float) -> torch.Tensor:
-    better = [lesson[0] for lesson in lessons]
-    worse = [row for lesson in lessons for row in lesson[1:]]
-    return preference_loss(lora, better, worse, beta) if worse else answer_loss(lora, better)
 
 
 def _rate(step: int, steps: int, warmup: int) -> float:

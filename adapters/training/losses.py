@@ -13,6 +13,13 @@ from adapters.training.rendering import TokenRow
 _IGNORED: Final = -100
 
 
+def lesson_loss(lora: Any, lessons: Sequence[tuple[TokenRow, ...]], beta: float) -> torch.Tensor:
+    """Of answers, or of preferences where lessons hold a worse answer too."""
+    better = [lesson[0] for lesson in lessons]
+    worse = [row for lesson in lessons for row in lesson[1:]]
+    return preference_loss(lora, better, worse, beta) if worse else answer_loss(lora, better)
+
+
 def answer_loss(lora: Any, batch: Sequence[TokenRow]) -> torch.Tensor:
     """Mean cross-entropy over the batch's answer tokens, their end tokens included."""
     logits, answers = _answers(lora, batch)
