@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Annotated, Any, Final, Self, TypeVar
@@ -20,12 +21,13 @@ from pydantic import (
 
 from adapters.errors import AdapterRefused
 from adapters.manifest import CONFIG_FILE
+from adapters.tensors import distinct
 
 _MOST_BYTES: Final = 1_000_000
 _PATTERN_SECONDS: Final = 0.5
 
 Rank = Annotated[StrictInt, Field(ge=1)]
-Alpha = Annotated[StrictInt | StrictFloat, Field(gt=0, allow_inf_nan=False)]
+Alpha = Annotated[StrictInt | StrictFloat, Field(gt=0, lt=1e38, allow_inf_nan=False)]
 Value = TypeVar("Value")
 Names = StrictStr | list[StrictStr] | None
 
@@ -58,16 +60,15 @@ class LoraConfig(BaseModel):
                 f"There is no {path}",
                 f"Name a PEFT folder with {CONFIG_FILE} and adapter_model.safetensors",
             )
-        if path.stat().st_size > _MOST_BYTES:
-            raise AdapterRefused(f"{path} is larger than a megabyte", "Save the adapter again")
+        content = _read(path)
         try:
-            return cls.model_validate_json(path.read_bytes())
-        except OSError as error:
-            raise AdapterRefused(
-                f"{path} cannot be read ({error})", "Save the adapter again"
-            ) from error
+            config = cls.model_validate_json(content)
+            json.loads(content, object_pairs_hook=distinct)
         except ValidationError as error:
             raise _refusal(path, error) from error
+        except ValueError as error:
+            raise AdapterRefused(f"{path}: {error}", "Save the adapter again") from error
+        return config
 
     def rank_of(self, module: str) -> int:
         """The module's rank by PEFT's rule: the first pattern that matches its end, else `r`."""
@@ -94,6 +95,20 @@ class LoraConfig(BaseModel):
     def _by_pattern(patterns: dict[str, Value] | None, module: str, other: Value) -> Value:
         named = (patterns or {}).items()
         return next((v for key, v in named if matches(rf"(.*\.)?({key})", module)), other)
+
+
+def _read(path: Path) -> bytes:
+    """Never more than is wanted: what is no ordinary file has no size before it is read."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise AdapterRefused(
+            f"{path} cannot be read ({error})", "Save the adapter again"
+        ) from error
+    if len(content) > _MOST_BYTES:
+        raise AdapterRefused(f"{path} is larger than a megabyte", "Save the adapter again")
+    return content
 
 
 def matches(pattern: str, module: str) -> bool:

@@ -22,6 +22,8 @@ _READ_AS: Final[Mapping[str, np.dtype[Any]]] = {
     "F16": np.dtype("<f2"),
     "BF16": np.dtype("<u2"),
 }
+# A thousand modules take 150 KB; more is no adapter, and no shard of a base.
+_MOST_HEADER: Final = 32 << 20
 
 Floats: TypeAlias = NDArray[np.float32]
 
@@ -43,23 +45,38 @@ class TensorInfo:
 def read_header(path: Path) -> dict[str, TensorInfo]:
     """Read what a safetensors file holds; ValueError if it is not one or is cut short.
 
-    The library checks it first: header, offsets, and that nothing overlaps or is left over.
+    The library checks it first: header, offsets, and that nothing overlaps or is left over. What
+    is named twice is refused: two readers may take either.
     """
     if not path.is_file():
         raise ValueError(f"{path} is no file")
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > _MOST_HEADER:
+            raise ValueError(f"{path} is not a safetensors file (a header of {length} bytes)")
+        raw = file.read(length)
     try:
-        with safe_open(path, framework="numpy"), path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            raw = file.read(length)
+        with safe_open(path, framework="numpy"):
+            pass
     except SafetensorError as error:
         raise ValueError(f"{path} is not a safetensors file ({error})") from error
     try:
-        entries: dict[str, Any] = json.loads(raw)
+        entries: dict[str, Any] = json.loads(raw, object_pairs_hook=distinct)
         entries.pop("__metadata__", None)
         infos = {name: _info(entry, 8 + length) for name, entry in entries.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a safetensors file") from error
+        raise ValueError(f"{path} is not a safetensors file ({error})") from error
     return infos
+
+
+def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object's pairs as a dictionary; ValueError if a name stands there twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice[:200]} stands there twice")
+    return found
 
 
 def _info(entry: dict[str, Any], offset: int) -> TensorInfo:

@@ -6,6 +6,7 @@ layers or shapes of another base, B = 0); what it would refuse is refused here f
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,11 @@ from adapters.base import BaseProfile
 from adapters.errors import AdapterRefused
 from adapters.lora_config import LoraConfig
 from adapters.manifest import CONFIG_FILE, WEIGHTS_FILE
-from adapters.tensors import TensorInfo, read_floats, read_header
+from adapters.tensors import Floats, TensorInfo, read_floats, read_header
 
 KEY: Final = re.compile(
-    r"base_model\.model\.(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(\.weight)?"
+    r"base_model\.model\.(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])"
+    r"(?(embedding)|\.weight)"
 )
 _LAYER = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
@@ -37,8 +39,12 @@ _UNSERVED: Final = (
     "target_parameters",
     "corda_config",
     "arrow_config",
+    "kasa_config",
+    "monteclora_config",
 )
 _MOST_SCALE: Final = 1_000
+_MOST_VALUE: Final = 65_504  # of half precision, which an engine may compute in
+_LEAST_CHANGE: Final = 1e-6  # a norm; in bfloat16 less is lost in the weights of any base
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,7 @@ def verify_adapter(folder: Path, base: BaseProfile, max_rank: int) -> AdapterFac
     for module, pair in pairs.items():
         _check_module(module, pair, config, base)
     _check_coverage(pairs, config, base)
-    _check_values(folder / WEIGHTS_FILE, pairs)
+    _check_values(folder / WEIGHTS_FILE, pairs, config)
     targets = sorted({module.rsplit(".", 1)[-1] for module in pairs})
     return AdapterFacts(config.r, float(config.lora_alpha), tuple(targets))
 
@@ -130,12 +136,17 @@ def _read_pairs(folder: Path) -> dict[str, _Pair]:
         match = KEY.fullmatch(key)
         if match is None:
             raise AdapterRefused(
-                f"Tensor {key} is none the engine would apply",
+                f"Tensor {key[:200]} is none the engine would apply",
                 "Expected base_model.model.<module>.lora_A.weight; save with save_pretrained()",
             )
         if not info.readable:
             raise AdapterRefused(f"Tensor {key} is of type {info.dtype}", "Save it as bfloat16")
-        halves.setdefault(match["module"], {})[match["side"]] = (info, bool(match["embedding"]))
+        sides = halves.setdefault(match["module"], {})
+        if match["side"] in sides:
+            raise AdapterRefused(
+                f"{match['module']} has two lora_{match['side']}", "Save the adapter again"
+            )
+        sides[match["side"]] = (info, bool(match["embedding"]))
     if not halves:
         raise AdapterRefused(f"{path} holds no tensors", "Train the adapter and save it again")
     return {module: _pair(module, sides) for module, sides in halves.items()}
@@ -145,6 +156,10 @@ def _pair(module: str, sides: dict[str, tuple[TensorInfo, bool]]) -> _Pair:
     for side in "AB":
         if side not in sides:
             raise AdapterRefused(f"{module} has no lora_{side}", "Save the adapter again")
+    if sides["A"][1] != sides["B"][1]:
+        raise AdapterRefused(
+            f"Of {module}'s two factors one is an embedding's", "Save the adapter again"
+        )
     return _Pair(sides["A"][0], sides["B"][0], sides["A"][1])
 
 
@@ -193,18 +208,39 @@ def _check_coverage(pairs: dict[str, _Pair], config: LoraConfig, base: BaseProfi
         )
 
 
-def _check_values(path: Path, pairs: dict[str, _Pair]) -> None:
-    works = False
+def _check_values(path: Path, pairs: dict[str, _Pair], config: LoraConfig) -> None:
+    """All finite, none too large to compute with, and together they change the base."""
+    change, zero = 0.0, True
     for module, pair in pairs.items():
-        factors = {"A": read_floats(path, pair.a), "B": read_floats(path, pair.b)}
-        for side, values in factors.items():
-            if not np.isfinite(values).all():
-                raise AdapterRefused(
-                    f"{module}.lora_{side} holds values that are not finite",
-                    "Train again with a lower learning rate",
-                )
-        works = works or all(values.any() for values in factors.values())
-    if not works:
+        a, b = read_floats(path, pair.a), read_floats(path, pair.b)
+        for side, values in (("A", a), ("B", b)):
+            _check_range(f"{module}.lora_{side}", values)
+        zero = zero and not (a.any() and b.any())
+        change = max(change, config.scale_of(module) * change_norm(a, b))
+    if zero:
         raise AdapterRefused(
             "Every lora_B is zero, so the adapter would do nothing", "Train it before adding it"
         )
+    if change < _LEAST_CHANGE:
+        raise AdapterRefused(
+            f"B @ A is nowhere larger than {change:.1g}, so the adapter would do nothing",
+            "Train it before adding it, and write its true lora_alpha",
+        )
+
+
+def _check_range(name: str, values: Floats) -> None:
+    if not np.isfinite(values).all():
+        raise AdapterRefused(
+            f"{name} holds values that are not finite", "Train again with a lower learning rate"
+        )
+    if values.size and np.abs(values).max() > _MOST_VALUE:
+        raise AdapterRefused(
+            f"{name} holds values above {_MOST_VALUE}, which half precision cannot hold",
+            "Train again with a lower learning rate",
+        )
+
+
+def change_norm(a: Floats, b: Floats) -> float:
+    """The Frobenius norm of B @ A, without making the full matrix."""
+    left, right = a.astype(np.float64), b.astype(np.float64)
+    return math.sqrt(max(0.0, float(np.sum((right.T @ right) * (left @ left.T)))))

@@ -84,6 +84,38 @@ def pickled(folder: Path) -> None:
     (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
 
 
+def linked(name: str, to: str) -> Callable[[Path], None]:
+    def replace(folder: Path) -> None:
+        (folder / name).unlink()
+        (folder / name).symlink_to(to)
+
+    return replace
+
+
+def carded(**changes: Any) -> Callable[[Path], object]:
+    """With a card, as training leaves it, that says something else of its base."""
+    content = {
+        "name": "broken",
+        "base": {"name": "base", "digest": "0" * 64},
+        "prompt_format": "sentences",
+        "trained_with": {},
+        "dataset_digest": "",
+        **changes,
+    }
+    return lambda folder: (folder / "adapter.json").write_text(json.dumps(content), "utf-8")
+
+
+def orthogonal() -> Tensors:
+    """Neither factor is zero, but their product is: A writes where B does not read."""
+    made = make_tensors()
+    for key, value in made.items():
+        if "lora_A" in key:
+            value[1:] = 0
+        else:
+            value[:, 0] = 0
+    return made
+
+
 def pipe(name: str) -> Callable[[Path], None]:
     """A pipe that nobody writes: whoever opens it waits for ever."""
 
@@ -98,6 +130,10 @@ OVERLAP = {
     key: {"dtype": "F32", "shape": [4, 16], "data_offsets": [0, 256]}
     for key in (FIRST, FIRST.replace("lora_A", "lora_B"))
 }
+TWICE = b'{"x":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"x":' + (
+    b'{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}'
+)
+WRAPS = {FIRST: {"dtype": "F32", "shape": [(1 << 63) + 32, 2], "data_offsets": [0, 256]}}
 HUGE = {FIRST: {"dtype": "F32", "shape": [1 << 31, 1 << 31], "data_offsets": [0, 256]}}
 
 BROKEN = {
@@ -116,6 +152,16 @@ BROKEN = {
     "alpha infinite": Broken("lora_alpha", {"lora_alpha": float("inf")}),
     "alpha a truth": Broken("lora_alpha", {"lora_alpha": True}),
     "alpha beyond reason": Broken("scaled by", {"lora_alpha": 1e30}),
+    "alpha a number without end": Broken("lora_alpha", {"lora_alpha": 10**400}),
+    "alpha next to nothing": Broken("do nothing", {"lora_alpha": 1e-30}),
+    "alpha by pattern no number": Broken(
+        "alpha_pattern", {"alpha_pattern": {"q_proj": float("nan")}}
+    ),
+    "factors that miss each other": Broken("do nothing", tensors=orthogonal),
+    "values next to nothing": Broken(
+        "do nothing", tensors=changed(lambda key, value: value * np.float32(1e-9))
+    ),
+    "values beyond half precision": Broken("above 65504", tensors=holding(1e9)),
     "alpha by pattern 0": Broken("alpha_pattern", {"alpha_pattern": {"q_proj": 0}}),
     "layers outside": Broken("has layer 2", tensors=lambda: make_tensors(layers=3)),
     "a shallower base": Broken("no tensors for it", tensors=lambda: make_tensors(layers=1)),
@@ -125,6 +171,8 @@ BROKEN = {
     "rank by pattern false": Broken("needs (2, 16)", {"rank_pattern": {"q_proj": 2}}),
     "rank 0": Broken("r: ", {"r": 0}),
     "rank a text": Broken("r: ", {"r": "4"}),
+    "rank a number without end": Broken("above the engine's 8", {"r": 10**30}),
+    "rank negative": Broken("r: ", {"r": -4}),
     "rank above the engine's": Broken("above the engine's 8", {"r": 16}),
     "NaN": Broken("not finite", tensors=holding(np.nan)),
     "infinity": Broken("not finite", tensors=holding(np.inf)),
@@ -145,6 +193,24 @@ BROKEN = {
     "targets a number": Broken("target_modules", {"target_modules": 3}),
     "targets of another adapter": Broken("names none", {"target_modules": ["k_proj"]}),
     "a pattern without end": Broken("names none", {"target_modules": "(a+)+$"}),
+    "A without its end": Broken("none the engine", tensors=renamed("lora_A.weight", "lora_A")),
+    "two A for one module": Broken(
+        "has two lora_A",
+        tensors=lambda: {
+            **make_tensors(),
+            FIRST.replace("lora_A.weight", "lora_embedding_A"): np.ones((4, 16), np.float32),
+        },
+    ),
+    "half an embedding": Broken(
+        "one is an embedding's", tensors=renamed("lora_A.weight", "lora_embedding_A")
+    ),
+    "KaSA": Broken("kasa_config", {"kasa_config": {"beta": 1}}),
+    "an activated LoRA": Broken("alora_invocation_tokens", {"alora_invocation_tokens": [1, 2]}),
+    "a quantised LoRA": Broken("use_qalora", {"use_qalora": True}),
+    "expert parameters": Broken("target_parameters", {"target_parameters": ["mlp.experts.w"]}),
+    "tokens of its own": Broken("trainable_token_indices", {"trainable_token_indices": [3]}),
+    "another base's card": Broken("another base", spoil=carded()),
+    "a card of another form": Broken("prompt_format", spoil=carded(prompt_format="verse")),
     "one B missing": Broken(
         "has no lora_B",
         tensors=lambda: {
@@ -167,10 +233,41 @@ BROKEN = {
     "a tensor larger than any memory": Broken(
         "not a safetensors file", spoil=weights(header(HUGE) + bytes(256))
     ),
+    "a tensor whose size wraps around": Broken(
+        "not a safetensors file", spoil=weights(header(WRAPS) + bytes(256))
+    ),
+    "a header of a gigabyte": Broken(
+        "a header of 1073741824 bytes", spoil=weights(struct.pack("<Q", 1 << 30) + b"{}")
+    ),
+    "a tensor named twice": Broken(
+        "x stands there twice", spoil=weights(header(TWICE) + bytes(16))
+    ),
+    "weights that are a link to nothing": Broken(
+        "There is no file", spoil=linked("adapter_model.safetensors", "nowhere")
+    ),
+    "weights that are another file": Broken(
+        "not a safetensors file", spoil=linked("adapter_model.safetensors", "adapter_config.json")
+    ),
+    "weights that are a folder": Broken(
+        "There is no file", spoil=linked("adapter_model.safetensors", "..")
+    ),
     "a pipe for weights": Broken("There is no file", spoil=pipe("adapter_model.safetensors")),
     "a pipe for a configuration": Broken("There is no", spoil=pipe("adapter_config.json")),
     "a configuration without end": Broken("JSON", spoil=config("[" * 500_000)),
     "a configuration of megabytes": Broken("megabyte", spoil=config(" " * 2_000_000 + "{}")),
+    "a configuration that is a link to nothing": Broken(
+        "There is no", spoil=linked("adapter_config.json", "nowhere")
+    ),
+    "a configuration that is a link to itself": Broken(
+        "There is no", spoil=linked("adapter_config.json", "adapter_config.json")
+    ),
+    "a configuration that never ends": Broken(
+        "There is no", spoil=linked("adapter_config.json", "/dev/zero")
+    ),
+    "a configuration that says r twice": Broken(
+        "r stands there twice",
+        spoil=config('{"r": 4, "lora_alpha": 8, "target_modules": ["q_proj"], "r": 4}'),
+    ),
     "a list for a configuration": Broken("the file", spoil=config("[]")),
 }
 
