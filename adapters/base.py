@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -30,7 +30,8 @@ class BaseProfile:
     """One base: `modules` maps a weight's path to its shape (out, in); `context` is in tokens.
 
     `digest` covers config, tokenizer, chat template and a sample of the weights, so a base that
-    was trained further is another base, and the same one in another place is not.
+    was trained further is another base, and the same one in another place is not. `parts` are the
+    digests of these, each by itself, to tell what differs.
     """
 
     name: str
@@ -40,6 +41,7 @@ class BaseProfile:
     hidden_size: int
     context: int
     modules: Mapping[str, Shape]
+    parts: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path_or_hub_id: str | Path) -> Self:
@@ -49,10 +51,12 @@ class BaseProfile:
         weights = _weights(folder)
         text = config.get("text_config", config)
         name = folder.name if Path(path_or_hub_id).is_dir() else str(path_or_hub_id)
+        content = _content(folder, config, weights)
         return cls(
             name=name,
             folder=folder,
-            digest=_digest(folder, config, weights),
+            digest=hashlib.sha256(b"".join(content.values())).hexdigest(),
+            parts={name: hashlib.sha256(part).hexdigest()[:12] for name, part in content.items()},
             layers=_number(folder, text, "num_hidden_layers", "n_layer"),
             hidden_size=_number(folder, text, "hidden_size", "n_embd"),
             context=_number(folder, text, "max_position_embeddings", "n_positions"),
@@ -144,14 +148,15 @@ def _tokenizer(folder: Path) -> Path:
     raise BaseRefused(f"The base {folder} has no tokenizer.json", "Complete the download")
 
 
-def _digest(folder: Path, config: dict[str, Any], weights: list[Path]) -> str:
+def _content(folder: Path, config: dict[str, Any], weights: list[Path]) -> dict[str, bytes]:
+    """What makes a base the one that it is, by the names that people know the parts by."""
     lasting = {key: value for key, value in config.items() if key not in _VOLATILE}
-    digest = hashlib.sha256(json.dumps(lasting, sort_keys=True).encode())
-    digest.update(hashlib.sha256(_tokenizer(folder).read_bytes()).digest())
-    digest.update(hashlib.sha256(_chat_template(folder).encode()).digest())
-    for file in weights:
-        digest.update(_sample(file))
-    return digest.hexdigest()
+    return {
+        "configuration": json.dumps(lasting, sort_keys=True).encode(),
+        "tokenizer": hashlib.sha256(_tokenizer(folder).read_bytes()).digest(),
+        "chat template": hashlib.sha256(_chat_template(folder).encode()).digest(),
+        "weights": b"".join(map(_sample, weights)),
+    }
 
 
 def _sample(file: Path) -> bytes:

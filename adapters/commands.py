@@ -11,7 +11,7 @@ import typer
 
 from adapters.command_line import Workplace, examples, group, workplace
 from adapters.merging.commands import EXAMPLES as MERGES
-from adapters.merging.commands import merge_adapters
+from adapters.merging.commands import Fingerprinted, merge_adapters, taken
 from adapters.training.commands import EXAMPLES as TRAININGS
 from adapters.training.commands import train
 
@@ -80,7 +80,7 @@ def diff_adapters(
     first, second = known.get(one), known.get(other)
     for name, mine, theirs in differences(first, second):
         typer.echo(f"{name}: {mine} -> {theirs}")
-    if first.base != second.base:
+    if first.base.digest != second.base.digest:
         return
     found = likeness(known.folder(first), known.folder(second))
     typer.echo(
@@ -100,17 +100,20 @@ def add_adapter(
         Format | None, typer.Option(help="what it was trained with, unless its card says it")
     ] = None,
     note: Annotated[str | None, typer.Option(help="for people")] = None,
+    fingerprint: Fingerprinted = False,
 ) -> None:
     """Verify an adapter against the base and store it as the next version of its name."""
     from adapters.base import BaseProfile
 
     place = workplace(context)
+    base = BaseProfile.read(place.base)
     added = registry(place).add(
         folder,
         name,
-        base=BaseProfile.read(place.base),
+        base=base,
         prompt_format=prompt_format.value if prompt_format else None,
         note=note,
         max_rank=place.max_rank,
+        fingerprint=taken(folder, base, place.max_rank) if fingerprint else None,
     )
     typer.echo(f"{added.label} {added.digest[:12]}")

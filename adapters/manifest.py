@@ -29,10 +29,11 @@ Schema = TypeVar("Schema", bound=Pinned)
 
 
 class BaseIdentity(Pinned):
-    """The base by name, for people, and by digest, for checks."""
+    """The base by name, for people, and by digest, for checks; `parts` to tell what differs."""
 
     name: str
     digest: str
+    parts: dict[str, str] = {}
 
 
 class TrainedWith(Pinned):

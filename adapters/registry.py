@@ -14,18 +14,16 @@ import re
 import shutil
 import tempfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
 from adapters.base import BaseProfile
-from adapters.errors import AdapterRefused
+from adapters.cards import format_of, manifest_of, read_card, version_digest
 from adapters.fingerprint import Fingerprint
 from adapters.locking import exclusive
 from adapters.manifest import (
-    CARD_FILE,
     CONFIG_FILE,
     MANIFEST_FILE,
     WEIGHTS_FILE,
@@ -37,7 +35,7 @@ from adapters.manifest import (
     to_json,
 )
 from adapters.prompt import PromptFormat
-from adapters.verify import AdapterFacts, verify_adapter
+from adapters.verify import verify_adapter
 from indexer.errors import BadInput, NotFound, StoreError
 from indexer.settings import Paths, store_errors, sync_folder, write_atomically
 
@@ -73,11 +71,11 @@ class AdapterRegistry:
         content again changes nothing and returns the version it already has.
         """
         facts = verify_adapter(folder, base, max_rank)
-        found = _read_card(folder, base)
+        found = read_card(folder, base)
         card = AdapterCard(
             name=_checked_name(name or (found.name if found else "")),
-            base=BaseIdentity(name=base.name, digest=base.digest),
-            prompt_format=prompt_format or _format_of(found, folder),
+            base=BaseIdentity(name=base.name, digest=base.digest, parts=dict(base.parts)),
+            prompt_format=prompt_format or format_of(found, folder),
             trained_with=trained_with or (found.trained_with if found else TrainedWith()),
             dataset_digest=dataset_digest or (found.dataset_digest if found else ""),
             note=note or (found.note if found else ""),
@@ -86,13 +84,13 @@ class AdapterRegistry:
             fingerprint=fingerprint or (found.fingerprint if found else None),
         )
         files = {file: _sha256(folder / file) for file in (CONFIG_FILE, WEIGHTS_FILE)}
-        digest = _digest(card, files)
+        digest = version_digest(card, files)
         with exclusive(self._paths.adapters / ".lock"):
             names = self._names()
             versions = names.setdefault(card.name, [])
             if digest in versions:
                 return self._read(digest)
-            manifest = _manifest(card, facts, files, digest, len(versions) + 1)
+            manifest = manifest_of(card, facts, files, digest, len(versions) + 1)
             self._store(folder, manifest)
             versions.append(digest)
             write_atomically(self._paths.names, (json.dumps(names, indent=2) + "\n").encode())
@@ -169,36 +167,6 @@ def engine_name(name: str, digest: str) -> str:
     return f"{name}@{digest[:12]}"
 
 
-def _read_card(folder: Path, base: BaseProfile) -> AdapterCard | None:
-    if not (folder / CARD_FILE).is_file():
-        return None
-    try:
-        card = AdapterCard.model_validate_json((folder / CARD_FILE).read_bytes())
-    except ValidationError as error:
-        reason = error.errors()[0]
-        where = ".".join(str(part) for part in reason["loc"])
-        raise AdapterRefused(
-            f"{folder / CARD_FILE}: `{where}` is not allowed ({reason['msg']})",
-            "Correct it, or delete the file and give its values as options",
-        ) from error
-    if card.base.digest != base.digest:
-        raise AdapterRefused(
-            f"{folder} was trained on another base ({card.base.name} {card.base.digest[:12]}),"
-            f" this one is {base.name} {base.digest[:12]}",
-            "Serve that base, or train the adapter again on this one",
-        )
-    return card
-
-
-def _format_of(card: AdapterCard | None, folder: Path) -> PromptFormat:
-    if card is None:
-        raise BadInput(
-            f"{folder} has no {CARD_FILE}, so its prompt format is unknown",
-            "Say which prompt format it was trained with: sentences or passages",
-        )
-    return card.prompt_format
-
-
 def _checked_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise BadInput(
@@ -211,33 +179,6 @@ def _checked_name(name: str) -> str:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _digest(card: AdapterCard, files: dict[str, str]) -> str:
-    """Name a version by everything that decides its answers; notes and dates do not."""
-    content = [
-        card.name,
-        card.base.digest,
-        card.prompt_format,
-        card.trained_with.model_dump(),
-        sorted(files.items()),
-    ]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _manifest(
-    card: AdapterCard, facts: AdapterFacts, files: dict[str, str], digest: str, version: int
-) -> AdapterManifest:
-    return AdapterManifest(
-        digest=digest,
-        version=version,
-        rank=facts.rank,
-        alpha=facts.alpha,
-        target_modules=facts.target_modules,
-        created=datetime.now(UTC),
-        files=files,
-        **dict(card),
-    )
 
 
 def _version(reference: str, versions: list[str], version: str) -> str:

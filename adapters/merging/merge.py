@@ -173,7 +173,7 @@ def _card(
     said = " + ".join(f"{parent.weight:g} x {parent.label}" for parent in record.parents)
     return AdapterCard(
         name=settings.name,
-        base=BaseIdentity(name=base.name, digest=base.digest),
+        base=BaseIdentity(name=base.name, digest=base.digest, parts=dict(base.parts)),
         prompt_format=manifests[0].prompt_format,
         trained_with=TrainedWith(
             demonstrations=any(one.trained_with.demonstrations for one in manifests),

@@ -114,7 +114,7 @@ def _card(
     last = losses[-10:]
     return AdapterCard(
         name=settings.name,
-        base=BaseIdentity(name=base.name, digest=base.digest),
+        base=BaseIdentity(name=base.name, digest=base.digest, parts=dict(base.parts)),
         prompt_format=settings.prompt_format,
         trained_with=trained_with(rows),
         dataset_digest=dataset_digest(settings.rows),

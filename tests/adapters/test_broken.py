@@ -211,6 +211,7 @@ BROKEN = {
     "tokens of its own": Broken("trainable_token_indices", {"trainable_token_indices": [3]}),
     "another base's card": Broken("another base", spoil=carded()),
     "a card of another form": Broken("prompt_format", spoil=carded(prompt_format="verse")),
+    "a card of megabytes": Broken("megabyte", spoil=carded(note="x" * 1_000_000)),
     "one B missing": Broken(
         "has no lora_B",
         tensors=lambda: {

@@ -27,7 +27,7 @@ def registry(paths: Paths) -> AdapterRegistry:
 def write_card(folder: Path, base: BaseProfile, **changes: Any) -> None:
     card = AdapterCard(
         name="style",
-        base=BaseIdentity(name=base.name, digest=base.digest),
+        base=BaseIdentity(name=base.name, digest=base.digest, parts=dict(base.parts)),
         prompt_format="passages",
         trained_with=TrainedWith(passages=True),
         dataset_digest="abc",
@@ -109,6 +109,38 @@ def test_a_card_from_another_base_is_refused(
     with pytest.raises(AdapterRefused, match="another base"):
         registry.add(folder, base=base)
     assert not paths.names.exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "part"),
+    [
+        ("chat_template.jinja", "{{ messages }} ", "chat template"),
+        ("tokenizer.json", '{"model": 1}', "tokenizer"),
+        ("config.json", None, "configuration"),
+    ],
+)
+def test_a_card_from_another_base_says_which_part_of_it_differs(
+    registry: AdapterRegistry,
+    base: BaseProfile,
+    write_adapter: "WriteAdapter",
+    file: str,
+    content: str | None,
+    part: str,
+) -> None:
+    folder = write_adapter()
+    write_card(folder, base)
+    config = json.loads((base.folder / "config.json").read_bytes()) | {"rope_theta": 5}
+    (base.folder / file).write_text(content or json.dumps(config), encoding="utf-8")
+    with pytest.raises(AdapterRefused, match=f": another {part}"):
+        registry.add(folder, base=BaseProfile.read(base.folder))
+
+
+def test_what_a_version_was_trained_on_is_kept_part_by_part(
+    registry: AdapterRegistry, base: BaseProfile, write_adapter: "WriteAdapter"
+) -> None:
+    added = registry.add(write_adapter(), "style", base=base, prompt_format="sentences")
+    assert sorted(added.base.parts) == ["chat template", "configuration", "tokenizer", "weights"]
+    assert registry.get("style").base.parts == dict(base.parts)
 
 
 def test_a_broken_card_names_its_field(
