@@ -17,6 +17,8 @@ from adapters.snapshot_commands import snapshot_app
 from adapters.traffic_commands import release_app
 from eval.ask import EXAMPLES as QUESTIONS
 from eval.ask import ask
+from eval.gate.commands import EXAMPLES as GATES
+from eval.gate.commands import gate
 from eval.remote_commands import documents_app, jobs_app
 from eval.study.commands import eval_app
 from indexer.errors import BadInput, DslmError, NotFound
@@ -48,6 +50,7 @@ app.add_typer(documents_app, name="documents")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(keys_app, name="keys")
 app.command("ask", epilog=examples(*QUESTIONS))(ask)
+eval_app.command("gate", epilog=examples(*GATES))(gate)
 
 Question = Annotated[str, typer.Argument(help="in quotation marks")]
 

@@ -42,13 +42,13 @@ def run(
 
     read = read_study(study)
     if dry_run:
-        asked = questions(read, _embed)
+        asked = questions(read, embed)
         tokens = sum(len(turn["content"]) for one in asked for turn in one.messages) // 4
         typer.echo(f"{len(asked)} questions, about {tokens} tokens besides what the service adds")
         return
     results = Results(_folder(study, out), read)
     with results:
-        refused = asyncio.run(run_study(read, results, url, _embed))
+        refused = asyncio.run(run_study(read, results, url, embed))
     _report(study, out, read, results)
     if refused:
         typer.echo(f"{refused} questions were refused; the same command asks them again", err=True)
@@ -80,7 +80,7 @@ def _folder(study: Path, out: Path | None) -> Path:
     return out or study.with_name(f"{study.stem}-answers")
 
 
-def _embed(texts: list[str]) -> "Vectors":
+def embed(texts: list[str]) -> "Vectors":
     """With the default embedding model, as questions are compared with questions."""
     from indexer.domain import EmbedderSettings
     from indexer.embedding.embedder import Embedder

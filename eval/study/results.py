@@ -40,6 +40,7 @@ class Record(BaseModel):
     tokens_out: int
     seconds: float
     release: str | None = None
+    refused: bool = False
 
     @property
     def key(self) -> Key:

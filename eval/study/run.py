@@ -52,7 +52,10 @@ async def run_study(study: Study, results: Results, url: str, embed: Embed) -> i
 
 
 def questions(study: Study, embed: Embed) -> list[Question]:
-    """Item by item through all conditions, so that what drifts meanwhile meets them all alike."""
+    """Item by item through all conditions, so that what drifts meanwhile meets them all alike.
+
+    Each item begins with another condition: who is asked second may find a warmer cache.
+    """
     made = []
     for spec in study.tasks:
         task = open_task(spec)
@@ -66,9 +69,14 @@ def questions(study: Study, embed: Embed) -> list[Question]:
                     task, item, condition, seed, turns(task, item, shown[condition.name][place])
                 )
                 for place, item in enumerate(task.items)
-                for condition in study.conditions
+                for condition in _from(study.conditions, place)
             ]
     return made
+
+
+def _from(conditions: Sequence[ConditionSpec], place: int) -> list[ConditionSpec]:
+    at = place % len(conditions)
+    return [*conditions[at:], *conditions[:at]]
 
 
 async def _clients(study: Study, url: str, stack: AsyncExitStack) -> Mapping[str, Client]:
@@ -118,6 +126,7 @@ async def _answer(client: Client, asked: Question) -> Record | None:
         tokens_out=answer.tokens_out,
         seconds=answer.seconds,
         release=_release(answer.dslm),
+        refused=bool(answer.dslm.get("refused")),
     )
 
 

@@ -255,9 +255,12 @@ def test_a_row_without_its_field_is_named(tmp_path: Path) -> None:
         open_task(spec)
 
 
-def test_questions_go_item_by_item_through_the_conditions(tmp_path: Path) -> None:
-    names = [one.condition.name for one in questions(read_study(write(tmp_path)), embed)]
-    assert names == ["knows", "guesses"] * 12
+def test_questions_go_item_by_item_through_the_conditions_each_first_in_turn(
+    tmp_path: Path,
+) -> None:
+    asked = questions(read_study(write(tmp_path)), embed)
+    assert [one.condition.name for one in asked] == ["knows", "guesses", "guesses", "knows"] * 6
+    assert [one.item for one in asked[::2]] == [one.item for one in asked[1::2]]
 
 
 @contextmanager

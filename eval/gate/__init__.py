@@ -1,0 +1,1 @@
+"""The gate: whether a release may take the place of the live one, measured over HTTP."""
