@@ -55,6 +55,9 @@ class ServiceSettings(BaseSettings):
     max_loras: Annotated[int, Field(ge=1, description="adapters in one engine batch")] = 4
     max_cpu_loras: Annotated[int, Field(ge=1, description="adapters registered at once")] = 16
     max_lora_rank: Annotated[int, Field(ge=1, le=512, description="largest adapter rank")] = 16
+    probe_adapters: Annotated[
+        bool, Field(description="ask an adapter and its base before it answers")
+    ] = True
     max_model_len: Annotated[int, Field(ge=0, description="context in tokens; 0: the base's")] = 0
     gpu_memory: Annotated[
         float, Field(ge=0, lt=1, description="share of a GPU for each engine; 0: as planned")

@@ -33,6 +33,7 @@ class EngineMeters:
     engine_restarts: Counter
     in_flight: Gauge
     adapters: Gauge
+    probes: Histogram
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,7 @@ class Telemetry:
             self.engine_restarts.labels(name),
             self.engine_in_flight.labels(name),
             self.adapters.labels(name),
+            self.probes.labels(name),
         )
 
     def _answers(self, registry: CollectorRegistry) -> None:
@@ -216,4 +218,11 @@ class Telemetry:
         )
         self.adapters = Gauge(
             "dslm_adapters_registered", "in the engine", ["engine"], registry=registry
+        )
+        self.probes = Histogram(
+            "dslm_adapter_probe_seconds",
+            "an adapter compared with its base, once loaded",
+            ["engine"],
+            buckets=PHASES,
+            registry=registry,
         )

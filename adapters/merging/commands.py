@@ -12,6 +12,8 @@ from adapters.command_line import workplace
 from indexer.errors import BadInput
 
 if TYPE_CHECKING:
+    from adapters.base import BaseProfile
+    from adapters.fingerprint import Fingerprint
     from adapters.merging.merge import Part
     from adapters.registry import AdapterRegistry
 
@@ -24,6 +26,10 @@ class Method(StrEnum):
     dare = "dare"
 
 
+Fingerprinted = Annotated[
+    bool,
+    typer.Option("--fingerprint", help="compute what engines must make of it; loads the base"),
+]
 EXAMPLES = (
     "adapters merge support-style@1=0.7 --name softer",
     "adapters merge tone=0.5 terms=0.5 --name both",
@@ -43,6 +49,7 @@ def merge_adapters(
     ] = None,
     density: Annotated[float, typer.Option(help="the share that ties and dare keep")] = 0.5,
     seed: Annotated[int, typer.Option(help="what dare drops: same seed, same adapter")] = 0,
+    fingerprint: Fingerprinted = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="check that the parts go together, no more")
     ] = False,
@@ -67,8 +74,23 @@ def merge_adapters(
     base = BaseProfile.read(place.base)
     with tempfile.TemporaryDirectory(prefix="dslm-merge-") as folder:
         record = merge(found, wanted, base, Path(folder), place.max_rank, _report)
-        added = registry.add(Path(folder), base=base, max_rank=place.max_rank)
+        added = registry.add(
+            Path(folder),
+            base=base,
+            max_rank=place.max_rank,
+            fingerprint=taken(Path(folder), base, place.max_rank) if fingerprint else None,
+        )
     typer.echo(f"{added.label} {added.digest[:12]} rank {added.rank} error {record.error:.2%}")
+
+
+def taken(folder: Path, base: "BaseProfile", max_rank: int) -> "Fingerprint":
+    """An adapter's fingerprint; peft opens its files only once they have been verified."""
+    from adapters.verify import verify_adapter
+
+    verify_adapter(folder, base, max_rank)
+    from adapters.fingerprinting import fingerprint_of  # torch and peft take seconds
+
+    return fingerprint_of(folder, base)
 
 
 def _part(registry: "AdapterRegistry", text: str) -> "Part":

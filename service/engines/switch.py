@@ -16,6 +16,7 @@ from adapters.registry import AdapterRegistry
 from service.engines.engine import Engine
 from service.engines.folders import DamagedAdapter, VerifiedFolder, verified
 from service.engines.presence import Presence, has_ended
+from service.engines.probe import Probe
 from service.errors import EngineRejected, Overloaded, ServiceError, Unavailable
 from service.telemetry import EngineMeters
 
@@ -55,16 +56,23 @@ class AdapterSwitch:
     """Registers an adapter for its first user and unloads it after its last.
 
     Of more adapters than places, those that write no answer give up theirs, the one that has been
-    idle longest first, and take one again for their next answer.
+    idle longest first, and take one again for their next answer. `probe`, if there is one, must let
+    an adapter pass before it is told of.
     """
 
     def __init__(
-        self, engine: Engine, registry: AdapterRegistry, capacity: int, meters: EngineMeters
+        self,
+        engine: Engine,
+        registry: AdapterRegistry,
+        capacity: int,
+        meters: EngineMeters,
+        probe: Probe | None = None,
     ) -> None:
         self._engine = engine
         self._registry = registry
         self._capacity = capacity
         self._meters = meters
+        self._probe = probe
         self._registered: dict[str, Registered] = {}  # the longest idle first
         self._numbers = count(1)
         self._presence = Presence()
@@ -151,6 +159,8 @@ class AdapterSwitch:
     def engine_ended(self) -> None:
         """Nothing is registered any more; users keep their entries for the next engine."""
         self._online = False
+        if self._probe:
+            self._probe.engine_ended()
 
     async def _restore(self, entry: Registered) -> None:
         """One that cannot be served must not keep the others from answering."""
@@ -183,7 +193,18 @@ class AdapterSwitch:
         label = self._registry.engine_name(entry.manifest)
         name = f"{label}.{self._presence.token}-{next(self._numbers)}"
         await self._engine.load_adapter(name, folder)
+        await self._probed(entry, name)
         entry.name, entry.folder, entry.refusal = name, checked, None
+
+    async def _probed(self, entry: Registered, name: str) -> None:
+        """One that does not pass leaves at once; of one that was not judged the next load does."""
+        try:
+            if self._probe:
+                await self._probe.check(name, entry.manifest)
+        except EngineRejected as error:
+            await self._unload_name(name)
+            entry.refusal = str(error)
+            raise
 
     async def _unload(self, entry: Registered) -> None:
         async with self._changing:

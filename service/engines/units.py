@@ -15,6 +15,7 @@ from service.engines.external import External, bearer
 from service.engines.fleet import Engines
 from service.engines.planned import MemoryPlan, Place, places
 from service.engines.pool import EnginePool, Unit
+from service.engines.probe import Probe
 from service.engines.process import ElsewhereHost, EngineHost, EngineProcess
 from service.engines.supervisor import EngineSupervisor
 from service.engines.switch import AdapterSwitch
@@ -118,7 +119,14 @@ class EngineBuilder:
 
     def _unit(self, name: str, engine: Engine, host: EngineHost) -> Unit:
         settings, meters = self._settings, self._telemetry.of_engine(name)
-        switch = AdapterSwitch(engine, self._registry, settings.max_cpu_loras, meters)
+        probe = Probe(engine, meters, settings.engine_read_seconds)
+        switch = AdapterSwitch(
+            engine,
+            self._registry,
+            settings.max_cpu_loras,
+            meters,
+            probe if settings.probe_adapters else None,
+        )
 
         async def ready() -> None:
             await switch.reconcile()

@@ -5,9 +5,11 @@ A tool that must be called is called without arguments, and a JSON format is kep
 """
 
 import asyncio
+import math
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -17,6 +19,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
+
+from adapters.fingerprint import Fingerprint
+from adapters.manifest import MANIFEST_FILE, AdapterManifest, read_pinned
 
 BASE = "base"
 RECURSION = "maximum recursion depth exceeded"
@@ -42,6 +47,11 @@ class FakeEngine:
         self.fails: list[str] = []
         self.tokens = 0
         self.says = ""
+        # How far adapters whose names begin so move the base, in nats; others as they should.
+        self.moves: dict[str, float] = {}
+        self.probed: list[str] = []
+        # It leaves probes unanswered, or answers without log-probabilities.
+        self.mute, self.tells = False, True
         self.pause = 0.02
         self._app = Starlette(
             routes=[
@@ -122,9 +132,12 @@ class FakeEngine:
 
     async def complete(self, request: Request) -> Response:
         body = await request.json()
-        self.asked.append(body)
+        probes = body.get("prompt_logprobs") is not None
+        (self.probed if probes else self.asked).append(body["model"] if probes else body)
         if body["model"] not in {BASE, *self.adapters}:
             return _refusal(404, f"The model `{body['model']}` does not exist.", "model")
+        if probes:
+            return await self._probe(body)
         prompts = body["prompt"] if isinstance(body["prompt"], list) else [body["prompt"]]
         texts = [f"{body['model']}: {prompt}" for prompt in prompts]
         if body.get("stream"):
@@ -138,6 +151,40 @@ class FakeEngine:
         usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
         more = {"service_tier": None, "kv_transfer_params": None}
         return JSONResponse({**head, "choices": choices, "usage": usage, **more})
+
+    async def _probe(self, body: dict[str, Any]) -> Response:
+        """What the model thinks of each token of the prompts, as vLLM tells it."""
+        while self.mute:
+            await asyncio.sleep(0.01)
+        told = [self._thinks(body["model"], prompt) for prompt in body["prompt"]]
+        if any(math.isinf(value) for values in told for value in values):
+            return _refusal(400, "Out of range float values are not JSON compliant")
+        choices = [
+            {
+                "index": i,
+                "text": "",
+                "finish_reason": "length",
+                "prompt_logprobs": [None, *({"7": {"logprob": v, "rank": 1}} for v in values)]
+                if self.tells
+                else None,
+            }
+            for i, values in enumerate(told)
+        ]
+        return JSONResponse({"id": "cmpl-1", "object": "text_completion", "choices": choices})
+
+    def _thinks(self, called: str, prompt: str | list[int]) -> list[float]:
+        """By the fingerprint of an adapter that it holds, where one knows the prompt."""
+        moved = next((n for prefix, n in self.moves.items() if called.startswith(prefix)), None)
+        for name, folder in self.adapters.items():
+            known = _fingerprint(Path(folder))
+            if known and tuple(prompt) in known.prompts and called in (BASE, name):
+                at = known.prompts.index(tuple(prompt))
+                if called == BASE or moved is None:
+                    return list((known.base if called == BASE else known.adapter)[at])
+                return [value + moved for value in known.base[at]]
+        nats = 0.0 if called == BASE else 0.5 if moved is None else moved
+        tokens = prompt.split() if isinstance(prompt, str) else prompt
+        return [nats - 1.0 - place % 3 for place in range(len(tokens) - 1)]
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:
@@ -213,6 +260,11 @@ class FakeEngine:
             if (body.get("stream_options") or {}).get("include_usage"):
                 yield _usage("text_completion", body["model"])
             yield b"data: [DONE]\n\n"
+
+
+def _fingerprint(folder: Path) -> Fingerprint | None:
+    file = folder / MANIFEST_FILE
+    return read_pinned(file, AdapterManifest).fingerprint if file.is_file() else None
 
 
 def _must_call(body: dict[str, Any]) -> dict[str, Any] | None:
