@@ -59,11 +59,13 @@ class Pair:
         numbers = []
         for turn in range(RELEASES):
             began = time.monotonic()
-            release = httpx.put(
+            response = httpx.put(
                 f"{self.urls[turn % 2]}/v1/domains/{self.domain}/adapter",
                 json={"adapter": VOICES[turn % 3]},
                 timeout=60,
-            ).json()
+            )
+            assert response.status_code == 200, response.text
+            release = response.json()
             numbers.append(release["number"])
             self.history.calls.append((began, time.monotonic(), release["number"]))
         return numbers
