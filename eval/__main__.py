@@ -28,6 +28,7 @@ from eval.progress import say
 from eval.questions import read_all_questions
 from eval.report import Grid, heldout_grid, label_grid, read_card, show, write_card
 from eval.running import ROOT, Running, end_like_ctrl_c, running_service, wait_ready
+from eval.trained_command import adapters
 from indexer.domain import EmbedderSettings
 from indexer.errors import BadInput, DslmError
 
@@ -49,6 +50,7 @@ app = typer.Typer(
     help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 
+app.command()(adapters)
 app.command()(conversations)
 app.command()(injection)
 app.command()(jobs_drill)
