@@ -13,8 +13,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from adapters.audit import this_user
 from adapters.errors import NotGated
+from adapters.lifecycle import Lifecycle
 from adapters.manifest import Pinned, read_pinned, to_json
+from adapters.pins import Release
 from indexer.domain import Domain, GateSettings
 from indexer.errors import BadInput, StoreError
 from indexer.settings import Paths, store_errors, write_atomically
@@ -111,8 +114,13 @@ class GateReports:
             return hashlib.sha256(path.read_bytes()).hexdigest()
 
     def write(self, report: GateReport) -> None:
-        """Durably."""
+        """Durably; what passed stands in the record of its adapter version."""
         write_atomically(self.file(report.release, report.against), to_json(report))
+        if report.passed:
+            path = self._paths.releases(self._domain) / f"{report.release}.json"
+            release = read_pinned(path, Release)
+            why = f"against release {report.against}"
+            Lifecycle(self._paths).passed(release.adapter, release, report.digest, this_user(why))
 
     def read(self, release: int, against: int) -> GateReport | None:
         """None where there is none; StoreError where its digest is not its content's."""

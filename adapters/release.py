@@ -14,6 +14,7 @@ from pathlib import Path
 
 from adapters.audit import Action, Audit, Cause, this_user
 from adapters.gating import Demand, check_demand, refuse_unmeasured
+from adapters.lifecycle import Lifecycle
 from adapters.live import LivePointer
 from adapters.locking import exclusive
 from adapters.manifest import read_pinned, to_json
@@ -117,9 +118,10 @@ class ReleaseStore:
         with self.unchanged(domain):
             release = self.previous(domain)
             if only_to in (None, release.number):
-                pointer = self.pointer(domain)
+                pointer, cause = self.pointer(domain), cause or this_user()
                 was, new = pointer.number(), release.number
-                with self.audit(domain).change("rollback", cause or this_user(), old=was, new=new):
+                with self.audit(domain).change("rollback", cause, old=was, new=new):
+                    self._note(domain, was, new, cause)
                     pointer.point_back(new)
                 self._forget_canary(domain, was, new)
         return release
@@ -196,8 +198,14 @@ class ReleaseStore:
         more = check_demand(self.paths, domain, number, old, demand)
         if old != number:
             with self.audit(domain).change(action, cause, old=old, new=number, more=more):
+                self._note(domain, old, number, cause)
                 pointer.point(number)
         self._forget_canary(domain, old, number)
+
+    def _note(self, domain: str, old: int | None, new: int, cause: Cause) -> None:
+        """Into the records of the adapter versions; what was live may have been removed."""
+        was = self.get(domain, old) if old in self.numbers(domain) else None
+        Lifecycle(self.paths).switched(was, self.get(domain, new), cause)
 
     def _forget_canary(self, domain: str, *live: int | None) -> None:
         """What answers everything is nobody's canary any more, nor what just did."""
