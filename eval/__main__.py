@@ -135,16 +135,19 @@ def retrieval(
     embedder: Annotated[str, typer.Option(help="embedding model")] = EmbedderSettings().name,
     dtype: Annotated[Dtype, typer.Option(help="number format of its weights")] = Dtype.auto,
     cache: Annotated[Path | None, typer.Option(help="folder that keeps the vectors")] = None,
+    beir: Annotated[
+        list[Path] | None, typer.Option(help="another set in BEIR's form; may be repeated")
+    ] = None,
     output: Output = None,
 ) -> None:
     """Measure retrieval on public sets beside published numbers; 1 if one is missed.
 
-    Example: python -m eval retrieval --data ../shared/data --cache /tmp/vectors
+    Example: python -m eval retrieval --data ../shared/data --cache /tmp/vectors --beir nfcorpus
     """
     from indexer.embedding.embedder import Embedder  # takes seconds, and only this needs it
 
     loaded = Embedder(EmbedderSettings(name=embedder, dtype=dtype.value))
-    lines = retrieval_task.measure(data, embedder, loaded, cache)
+    lines = retrieval_task.measure(data, embedder, loaded, cache, beir or ())
     _show(retrieval_task.grid(lines, f"Retrieval of whole documents, {embedder}"))
     _write(output, {"retrieval": [asdict(line) for line in lines]})
     raise typer.Exit(int(any(line.missed for line in lines)))

@@ -16,7 +16,7 @@ import numpy as np
 
 from eval.progress import say
 from eval.report import Grid
-from eval.retrieval_metrics import ndcg, recall, spearman
+from eval.retrieval_metrics import ndcg, recall, reciprocal_rank, spearman
 from eval.retrieval_sets import Pairs, RetrievalSet, read_pairs, read_set
 from eval.stats import mean_interval
 from indexer.domain import EmbedderSettings, IndexSettings, RetrievalSettings
@@ -76,8 +76,13 @@ class Line:
         return self.aim is not None and not self.aim[0] <= round(self.value, 4) <= self.aim[1]
 
 
-def measure(data: Path, name: str, embedder: "Embedder", cache: Path | None) -> list[Line]:
-    """Every number for the embedding model of this name; vectors are kept in `cache` if given."""
+def measure(
+    data: Path, name: str, embedder: "Embedder", cache: Path | None, others: Sequence[Path] = ()
+) -> list[Line]:
+    """Every number for the embedding model of this name; vectors are kept in `cache` if given.
+
+    `others` are further sets in BEIR's form, of which nothing is published here.
+    """
     say(f"embedding model {name}, {embedder.dtype} on {embedder.device}")
     with tempfile.TemporaryDirectory(prefix="dslm-retrieval-") as scratch:
         vectors = _Vectors(embedder, cache or Path(scratch))
@@ -85,7 +90,12 @@ def measure(data: Path, name: str, embedder: "Embedder", cache: Path | None) -> 
         scifact = _set_lines(read_set(data / "scifact"), vectors, Path(scratch), name)
         pairs = _pair_line(read_pairs(data / STS / "test.jsonl"), vectors, name)
         small = _set_lines(read_set(data / "limit_small"), vectors, Path(scratch), name)
-        return [*scifact, pairs, *small]
+        further = [
+            line
+            for folder in others
+            for line in _set_lines(read_set(folder), vectors, Path(scratch), name)
+        ]
+        return [*scifact, pairs, *small, *further]
 
 
 def grid(lines: Sequence[Line], title: str) -> Grid:
@@ -163,8 +173,13 @@ def _set_lines(task: RetrievalSet, vectors: _Vectors, scratch: Path, name: str) 
             ranked = _ranked(indexes, question, settings)
             found.setdefault((how, "nDCG@10"), []).append(ndcg(ranked, judged, 10))
             found.setdefault((how, "R@100"), []).append(recall(ranked, judged.keys(), 100))
+            found.setdefault((how, "MRR@10"), []).append(
+                reciprocal_rank([row in judged for row in ranked[:10]])
+            )
     means = {key: fmean(values) for key, values in found.items()}
-    aims = _scifact_aims(means, name) if task.name == "scifact" else _limit_aims()
+    aims = _limit_aims() if task.name == "limit_small" else {}
+    if task.name == "scifact":
+        aims = _scifact_aims(means, name)
     return [
         Line(task.name, *key, means[key], mean_interval(values), *aims.get(key, ("", None)))
         for key, values in found.items()

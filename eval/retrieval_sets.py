@@ -36,6 +36,11 @@ def read_set(folder: Path) -> RetrievalSet:
     asked = {row["_id"]: row["text"] for row in _rows(_either(folder, "queries.jsonl"))}
     judged: dict[str, dict[int, int]] = {}
     for question, document, grade in _judgements(folder / "qrels" / "test.tsv"):
+        if question not in asked or document not in rows:
+            raise BadInput(
+                f"{folder.name}/qrels/test.tsv judges {document} for {question}: one is not there",
+                "Give a whole set: corpus, queries and judgements of one release",
+            )
         if grade > 0:
             judged.setdefault(question, {})[rows[document]] = grade
     return RetrievalSet(
@@ -62,14 +67,23 @@ def _either(folder: Path, name: str) -> Path:
 
 
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
-    for line in _text(file).splitlines():
-        yield json.loads(line)
+    for number, line in enumerate(_text(file).splitlines(), 1):
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            raise BadInput(f"{file}:{number} is no JSON ({error})", "Correct the line") from error
 
 
 def _judgements(file: Path) -> Iterator[tuple[str, str, int]]:
-    for line in _text(file).splitlines()[1:]:
-        question, document, grade = line.split("\t")
-        yield question, document, int(grade)
+    """Below a head: question, document, grade."""
+    for number, line in enumerate(_text(file).splitlines()[1:], 2):
+        cells = line.split("\t")
+        if len(cells) != 3 or not cells[2].strip().lstrip("-").isdigit():
+            raise BadInput(
+                f"{file}:{number} is no judgement: {line!r:.80}",
+                "Each line holds a question, a document and a grade, with tabs between",
+            )
+        yield cells[0], cells[1], int(cells[2])
 
 
 def _text(file: Path) -> str:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -82,7 +83,31 @@ def test_everything_is_measured_and_a_second_run_embeds_nothing(
         for how in task.MODES:
             assert values[name, how, "nDCG@10"] == 1.0
     assert values["stsbenchmark", "cosine", "Spearman"] == pytest.approx(1.0)
-    assert len(found) == 2 * 2 * 4 + 1
+    assert len(found) == 2 * 3 * 4 + 1
+
+
+def test_another_set_in_beirs_form_is_measured_beside(folder: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(folder / "scifact", tmp_path / "nfcorpus")
+    found = measure(folder, "any", cast(Any, Loaded()), None, [other])
+    own = [line for line in found if line.task == "nfcorpus"]
+    assert {line.metric for line in own} == {"nDCG@10", "R@100", "MRR@10"}
+    assert all(line.value == 1.0 and line.aim is None for line in own)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("q1\td9\t1", "judges d9 for q1"),
+        ("q9\td1\t1", "judges d1 for q9"),
+        ("q1\td1", "is no judgement"),
+        ("q1\td1\thigh", "is no judgement"),
+    ],
+)
+def test_a_judgement_that_cannot_be_read_is_named(folder: Path, line: str, said: str) -> None:
+    file = folder / "scifact" / "qrels" / "test.tsv"
+    file.write_text(f"query-id\tcorpus-id\tscore\n{line}\n", encoding="utf-8")
+    with pytest.raises(BadInput, match=said):
+        read_set(folder / "scifact")
 
 
 def test_a_number_outside_its_aim_is_missed_and_says_so() -> None:

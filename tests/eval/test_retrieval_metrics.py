@@ -2,7 +2,10 @@
 
 import math
 
+import ir_measures
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from eval.retrieval_metrics import ndcg, recall, reciprocal_rank, spearman
 
@@ -40,3 +43,22 @@ def test_spearman_shares_ranks_among_equals() -> None:
     assert spearman([1, 2, 3], [3, 2, 1]) == pytest.approx(-1.0)
     # Ranks 1.5, 1.5, 3 against 1, 2, 3: covariance 1.5, variances 1.5 and 2.
     assert spearman([5, 5, 9], [1, 2, 3]) == pytest.approx(1.5 / math.sqrt(1.5 * 2))
+
+
+@given(
+    st.permutations([f"d{n}" for n in range(14)]),
+    st.dictionaries(st.sampled_from([f"d{n}" for n in range(20)]), st.integers(0, 3), min_size=1),
+)
+@settings(deadline=None)
+def test_rankings_score_as_trec_eval_scores_them(order: list[str], judged: dict[str, int]) -> None:
+    """By ir_measures, which calls trec_eval; documents without a positive grade are not relevant"""
+    relevance = {name: grade for name, grade in judged.items() if grade > 0}
+    measures = [ir_measures.nDCG @ 10, ir_measures.R @ 5, ir_measures.RR @ 10]
+    run = {"q": {name: float(-place) for place, name in enumerate(order)}}
+    theirs = ir_measures.calc_aggregate(measures, {"q": judged}, run)
+    ours = [
+        ndcg(order, relevance, 10),
+        recall(order, relevance.keys(), 5),
+        reciprocal_rank([name in relevance for name in order[:10]]),
+    ]
+    assert ours == pytest.approx([theirs[one] for one in measures], abs=1e-9)
