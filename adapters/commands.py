@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adapters import lifecycle_commands
 from adapters.command_line import Workplace, examples, group, workplace
 from adapters.merging.commands import EXAMPLES as MERGES
 from adapters.merging.commands import Fingerprinted, merge_adapters, taken
@@ -27,24 +28,16 @@ class Format(StrEnum):
     fenced = "fenced"
 
 
-adapters_app = group("Adapter versions: list, show, diff, add, train, merge.")
+adapters_app = group("Adapter versions: train, merge, add, verify, compare, retire, remove.")
 adapters_app.command("train", epilog=examples(*TRAININGS))(train)
 adapters_app.command("merge", epilog=examples(*MERGES))(merge_adapters)
+lifecycle_commands.register(adapters_app)
 
 
 def registry(place: Workplace) -> "AdapterRegistry":
     from adapters.registry import AdapterRegistry
 
     return AdapterRegistry(place.paths)
-
-
-@adapters_app.command("list", epilog=examples("adapters list"))
-def list_adapters(context: typer.Context) -> None:
-    """Every adapter version in the store."""
-    for found in registry(workplace(context)).list():
-        created = f"{found.created:%Y-%m-%d}"
-        row = (found.label, found.digest[:12], f"rank {found.rank}", found.prompt_format, created)
-        typer.echo("  ".join((*row, found.note)).rstrip())
 
 
 @adapters_app.command("show", epilog=examples("adapters show support-style@1"))
@@ -101,6 +94,9 @@ def add_adapter(
     ] = None,
     note: Annotated[str | None, typer.Option(help="for people")] = None,
     fingerprint: Fingerprinted = False,
+    draft: Annotated[
+        bool, typer.Option("--draft", help="no release takes it before it is verified")
+    ] = False,
 ) -> None:
     """Verify an adapter against the base and store it as the next version of its name."""
     from adapters.base import BaseProfile
@@ -115,5 +111,6 @@ def add_adapter(
         note=note,
         max_rank=place.max_rank,
         fingerprint=taken(folder, base, place.max_rank) if fingerprint else None,
+        draft=draft,
     )
     typer.echo(f"{added.label} {added.digest[:12]}")

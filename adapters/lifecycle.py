@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from adapters.audit import Cause, written
 from adapters.lines import append_line, read_lines
 from adapters.locking import exclusive
 from adapters.manifest import Pinned
-from adapters.pins import AdapterPin, Release
 from indexer.settings import Paths
+
+if TYPE_CHECKING:
+    from adapters.pins import AdapterPin, Release
 
 State = Literal["draft", "verified", "gated", "live", "retired"]
 FOLDER: Final = ".records"

@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
+from adapters.errors import AdapterRefused
+from adapters.lifecycle import Lifecycle
 from adapters.manifest import AdapterManifest, Pinned
 from adapters.pins import (
     EmbedderPin,
@@ -126,10 +128,18 @@ def _choose(
     paths: Paths, domain: Domain, parent: Release | None, adapter: AdapterChoice
 ) -> AdapterManifest | None:
     if adapter != "keep":
-        return adapter
+        return _no_draft(paths, adapter)
     kept = parent.adapter.digest if parent and parent.adapter else None
     reference = kept if parent else domain.adapter
     return AdapterRegistry(paths).get(reference) if reference else None
+
+
+def _no_draft(paths: Paths, adapter: AdapterManifest | None) -> AdapterManifest | None:
+    if adapter and Lifecycle(paths).state(adapter.digest, is_live=False) == "draft":
+        raise AdapterRefused(
+            f"{adapter.label} is a draft", f"Run `dslm adapters verify {adapter.label}` first"
+        )
+    return adapter
 
 
 def _embedders(

@@ -6,27 +6,28 @@ folder but under no name is the rest of an add that was cut short, and is replac
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from adapters.audit import Cause, this_user
 from adapters.base import BaseProfile
 from adapters.cards import format_of, manifest_of, read_card, version_digest
 from adapters.fingerprint import Fingerprint
+from adapters.intake import copy_file, verified_files
+from adapters.lease import ReleaseLease
+from adapters.lifecycle import Lifecycle, State
 from adapters.locking import exclusive
 from adapters.manifest import (
-    CONFIG_FILE,
     MANIFEST_FILE,
-    WEIGHTS_FILE,
     AdapterCard,
     AdapterManifest,
     BaseIdentity,
@@ -35,12 +36,12 @@ from adapters.manifest import (
     to_json,
 )
 from adapters.prompt import PromptFormat
-from adapters.verify import verify_adapter
 from indexer.errors import BadInput, NotFound, StoreError
 from indexer.settings import Paths, store_errors, sync_folder, write_atomically
 
 DEFAULT_MAX_RANK: Final = 64
 _NAME = re.compile("[a-z][a-z0-9-]{0,40}")
+_LEFT: Final = (".adding-", ".removing-")
 _DIGEST = re.compile("[0-9a-f]{6,64}")
 _Names = dict[str, list[str]]
 _NAMES_SCHEMA: Final[TypeAdapter[_Names]] = TypeAdapter(_Names)
@@ -64,13 +65,16 @@ class AdapterRegistry:
         note: str | None = None,
         max_rank: int = DEFAULT_MAX_RANK,
         fingerprint: Fingerprint | None = None,
+        draft: bool = False,
+        cause: Cause | None = None,
     ) -> AdapterManifest:
         """Verify a PEFT folder and store it as the next version of `name`.
 
         What is not given is read from the card that training leaves in the folder. Adding the same
-        content again changes nothing and returns the version it already has.
+        content again changes nothing and returns the version it already has. No release takes a
+        `draft`; the `cause` goes into its record.
         """
-        facts = verify_adapter(folder, base, max_rank)
+        facts, files = verified_files(folder, base, max_rank)
         found = read_card(folder, base)
         card = AdapterCard(
             name=_checked_name(name or (found.name if found else "")),
@@ -83,17 +87,21 @@ class AdapterRegistry:
             merged=found.merged if found else None,
             fingerprint=fingerprint or (found.fingerprint if found else None),
         )
-        files = {file: _sha256(folder / file) for file in (CONFIG_FILE, WEIGHTS_FILE)}
         digest = version_digest(card, files)
-        with exclusive(self._paths.adapters / ".lock"):
+        with self.locked():
             names = self._names()
             versions = names.setdefault(card.name, [])
-            if digest in versions:
+            if digest in versions and not self._is_collected(digest):
                 return self._read(digest)
-            manifest = manifest_of(card, facts, files, digest, len(versions) + 1)
+            number = versions.index(digest) if digest in versions else len(versions)
+            manifest = manifest_of(card, facts, files, digest, number + 1)
             self._store(folder, manifest)
-            versions.append(digest)
-            write_atomically(self._paths.names, (json.dumps(names, indent=2) + "\n").encode())
+            state: State = "draft" if draft else "verified"
+            Lifecycle(self._paths).record(digest, state, cause or this_user(card.note))
+            if digest not in versions:
+                versions.append(digest)
+                write_atomically(self._paths.names, (json.dumps(names, indent=2) + "\n").encode())
+            self.tombstone(digest).unlink(missing_ok=True)
         return manifest
 
     def get(self, reference: str) -> AdapterManifest:
@@ -101,7 +109,8 @@ class AdapterRegistry:
         names = self._names()
         name, _, version = reference.partition("@")
         if name in names:
-            return self._read(_version(reference, names[name], version))
+            there = [one for one in names[name] if version or not self._is_collected(one)]
+            return self._read(_version(reference, there or names[name], version))
         digests = [digest for versions in names.values() for digest in versions]
         matching = [digest for digest in digests if digest.startswith(reference)]
         if _DIGEST.fullmatch(reference) and len(matching) == 1:
@@ -114,9 +123,39 @@ class AdapterRegistry:
         )
 
     def list(self) -> Sequence[AdapterManifest]:
-        """Every version, by name and then from old to new."""
+        """Every version that is there, by name and then from old to new."""
         names = self._names()
-        return [self._read(digest) for name in sorted(names) for digest in names[name]]
+        digests = [digest for name in sorted(names) for digest in names[name]]
+        return [self._read(digest) for digest in digests if not self._is_collected(digest)]
+
+    def lease(self, manifest: AdapterManifest) -> ReleaseLease:
+        """Use a version's files: nobody removes them before its `end`, or before our own end."""
+        return ReleaseLease(self.folder(manifest) / MANIFEST_FILE)
+
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Until it ends nobody adds or removes a version."""
+        return exclusive(self._paths.adapters / ".lock")
+
+    def tombstone(self, digest: str) -> Path:
+        """The manifest of a version whose files were removed: its number stays taken."""
+        return self._paths.adapters / ".collected" / f"{digest}.json"
+
+    def unnamed(self) -> Sequence[Path]:
+        """What adds and removals that were cut short left behind; to be asked while locked."""
+        known = {digest for versions in self._names().values() for digest in versions}
+        with store_errors(self._paths.adapters):
+            found = sorted(one for one in self._paths.adapters.glob("*") if one.is_dir())
+        return [one for one in found if one.name.startswith(_LEFT) or _is_lost(one.name, known)]
+
+    def remove(self, manifest: AdapterManifest) -> None:
+        """At once for all who look, while locked and used by nobody. The manifest is kept."""
+        folder = self.folder(manifest)
+        write_atomically(self.tombstone(manifest.digest), to_json(manifest))
+        with store_errors(folder):
+            gone = folder.with_name(f".removing-{manifest.digest}")
+            folder.rename(gone)
+            shutil.rmtree(gone)
+            sync_folder(self._paths.adapters)
 
     def folder(self, manifest: AdapterManifest) -> Path:
         """Where the engine finds the weights."""
@@ -142,7 +181,13 @@ class AdapterRegistry:
         except ValidationError as error:
             raise StoreError(f"{path} is damaged", "Restore it from a backup") from error
 
+    def _is_collected(self, digest: str) -> bool:
+        return self.tombstone(digest).exists() and not self._paths.adapter(digest).exists()
+
     def _read(self, digest: str) -> AdapterManifest:
+        if self._is_collected(digest):
+            label = read_pinned(self.tombstone(digest), AdapterManifest).label
+            raise NotFound(f"The files of {label} were removed", "Train it or import it again")
         return read_pinned(self._paths.adapter(digest) / MANIFEST_FILE, AdapterManifest)
 
     def _store(self, folder: Path, manifest: AdapterManifest) -> None:
@@ -151,8 +196,8 @@ class AdapterRegistry:
         with store_errors(target):
             stage = Path(tempfile.mkdtemp(dir=self._paths.adapters, prefix=".adding-"))
             try:
-                for name in manifest.files:
-                    _copy(folder / name, stage / name)
+                for name, digest in manifest.files.items():
+                    copy_file(folder / name, stage / name, digest)
                 write_atomically(stage / MANIFEST_FILE, to_json(manifest))
                 stage.chmod(0o755)
                 shutil.rmtree(target, ignore_errors=True)
@@ -176,11 +221,6 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _version(reference: str, versions: list[str], version: str) -> str:
     if not version:
         return versions[-1]
@@ -189,7 +229,5 @@ def _version(reference: str, versions: list[str], version: str) -> str:
     raise NotFound(f"There is no adapter {reference}", f"Its versions are 1 to {len(versions)}")
 
 
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
-    with target.open("rb+") as file:
-        os.fsync(file.fileno())
+def _is_lost(name: str, known: Collection[str]) -> bool:
+    return re.fullmatch("[0-9a-f]{64}", name) is not None and name not in known
