@@ -18,6 +18,7 @@ from adapters.prompt import Count, Message, Prompt, PromptFormat, compose
 from adapters.rows.example import Example, Fault
 from adapters.rows.faults import fault_of
 from adapters.rows.reading import read_examples
+from adapters.templates import answered, encoded
 from indexer.errors import BadInput
 from indexer.records import Demonstration, Passage, Sentence
 
@@ -134,10 +135,11 @@ def render(row: Row, rendering: Rendering, tokenizer: PreTrainedTokenizerBase) -
     BadInput if the base's template does not let an answer follow its prompt token by token.
     """
     prompt = posed(row, rendering)
-    asked = _tokens(tokenizer, prompt.messages, opened=True)
+    asked = encoded(tokenizer, prompt.messages, opened=True)
     answer: Message = {"role": "assistant", "content": row.answer}
-    solved = _tokens(tokenizer, (*prompt.messages, answer), opened=False)
-    if solved[: len(asked)] != asked:
+    given = encoded(tokenizer, (*prompt.messages, answer), opened=False)
+    solved = answered(tokenizer, asked, given)
+    if solved is None:
         raise BadInput(
             f"{row.place}: the base's chat template renders a question differently once answered",
             "Use a base whose template only appends the answer",
@@ -177,15 +179,6 @@ def windows(row: Row, end: int, tokenizer: PreTrainedTokenizerBase, limit: int) 
     tokens = [*tokenizer.encode(row.answer), end]
     pieces = [tokens[at : at + limit] for at in range(0, len(tokens), limit)]
     return [TokenRow(tuple(piece), 1) for piece in pieces if len(piece) > 1]
-
-
-def _tokens(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, opened: bool
-) -> list[int]:
-    encoded = tokenizer.apply_chat_template(
-        list(messages), add_generation_prompt=opened, tokenize=True, return_dict=True
-    )
-    return list(encoded["input_ids"])
 
 
 Lesson = TypeVar("Lesson", bound=tuple[TokenRow, ...])

@@ -9,6 +9,7 @@ from typing import Any
 from adapters.errors import PromptTooLong
 from adapters.prompt import Prompt, compose
 from adapters.release import Release
+from adapters.templates import THINKING, without_system
 from service.answer.checks import Checks
 from service.answer.messages import Message
 from service.answer.request import ChatRequest
@@ -49,7 +50,17 @@ class Composer:
         if found.passages and not prompt.sources:
             tokens = self._tokens.count(request.question()) + around
             raise self._checks.too_long(tokens, limit)
-        return prompt, [*_whole(prompt, turns), *(call.for_engine() for call in calls)]
+        whole = _whole(prompt, turns)
+        if not self._tokens.takes_system:
+            whole = without_system(whole)
+        return prompt, [*whole, *(call.for_engine() for call in calls)]
+
+    def options(self, request: ChatRequest) -> dict[str, Any]:
+        """What the base's template is told; it does not think aloud unless the caller wants it."""
+        given = dict(request.chat_template_kwargs or {})
+        if self._tokens.template_names(THINKING):
+            given.setdefault(THINKING, False)
+        return given
 
     def _around(self, request: ChatRequest, calls: list[Message]) -> int:
         """Tokens of what `compose` does not see."""

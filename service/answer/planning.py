@@ -91,6 +91,8 @@ class Planner:
         payload = payload_of(request, self._context)
         plan.prompt, payload["messages"] = self._composer.compose(request, release, plan.found)
         payload["max_tokens"] = request.limit() or release.max_tokens
+        if options := self._composer.options(request):
+            payload["chat_template_kwargs"] = options
         if not self.pool.base.entry.external:  # some of those refuse any but their own
             payload.setdefault("temperature", 0.0 if (request.n or 1) == 1 else 1.0)
         if plan.mode == "verbatim":

@@ -7,10 +7,15 @@ from adapters.counting import TokenCounter as TokenCounter
 
 
 class Tokens(Protocol):
-    """How texts are counted for one base; `per_message`: what each message costs besides."""
+    """How texts are counted for one base; `per_message`: what each message costs besides.
+
+    `takes_system`: whether its template knows system messages.
+    """
 
     @property
     def per_message(self) -> int: ...
+    @property
+    def takes_system(self) -> bool: ...
     def count(self, text: str) -> int: ...
     def control_token(self, text: str) -> str | None: ...
     def template_names(self, name: str) -> bool: ...
@@ -24,6 +29,7 @@ class ByteCounter:
     """
 
     per_message = 16  # a role and its marks: four in the templates that are published
+    takes_system = True  # OpenAI's API does
 
     def __init__(self, bytes_per_token: float) -> None:
         self._bytes = bytes_per_token

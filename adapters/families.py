@@ -1,0 +1,41 @@
+"""Families of bases: how each is told by its configuration, and with what its adapters begin.
+
+The rates are those of torchtune's LoRA recipes for the family (`recipes/configs/<source>`), read
+there; where it has none, the default of QLoRA's own code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+DEFAULT_RATE: Final = 2e-4
+QLORA: Final = "artidoro/qlora, its default"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """`types`: what `model_type` says in its bases' config.json; `rate`: where learning begins."""
+
+    name: str
+    types: tuple[str, ...]
+    rate: float
+    source: str
+
+
+FAMILIES: Final = (
+    Family("Llama 3.x", ("llama",), 3e-4, "llama3_1/8B_lora.yaml"),
+    Family("Mistral", ("mistral",), 2e-5, "mistral/7B_lora.yaml"),
+    Family("Qwen 2.5", ("qwen2",), 3e-4, "qwen2_5/7B_lora.yaml"),
+    Family("Qwen 3", ("qwen3",), 3e-4, "qwen3/8B_lora.yaml"),
+    Family("Gemma 2", ("gemma2",), 2e-5, "gemma2/9B_lora.yaml"),
+    Family("Gemma 3", ("gemma3", "gemma3_text"), DEFAULT_RATE, QLORA),
+    Family("Phi-3 and Phi-4", ("phi3",), 3e-4, "phi3/mini_lora.yaml, phi4/14B_lora.yaml"),
+)
+OTHERS: Final = Family("other", (), DEFAULT_RATE, QLORA)
+
+
+def family_of(config: dict[str, Any]) -> Family:
+    """By a base's config.json; DeepSeek's distilled bases are of the family they were made from."""
+    kind = config.get("model_type")
+    return next((family for family in FAMILIES if kind in family.types), OTHERS)
