@@ -5,75 +5,51 @@ import hashlib
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from adapters.command_line import DomainName, Workplace, workplace
+from adapters.training.options import (
+    Absent,
+    Accumulate,
+    Alpha,
+    Batch,
+    Demonstrations,
+    DryRun,
+    Epochs,
+    HeldOut,
+    How,
+    Method,
+    Name,
+    Out,
+    Passages,
+    Patience,
+    Rank,
+    Rate,
+    Rows,
+    Seed,
+    Steps,
+    Track,
+    Tracker,
+)
 from adapters.training.showing import report_training, show
 from indexer.errors import BadInput, NotFound
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from adapters.base import BaseProfile
-    from adapters.training.lora import Lesson
     from adapters.training.settings import Progress, TrainSettings
     from adapters.training.shots import ShotSettings
-    from adapters.training.train import Pose
+    from adapters.training.train import Plan, Pose
 
 EXAMPLES = (
     "adapters train support --rows my.jsonl --name my-style --steps 40 --rate 1e-3",
     "adapters train support --rows rows/train.jsonl --validation rows/validation.jsonl --name tone",
     "adapters train support --rows my.jsonl --name shown --demonstrations 4 --passages 4",
     "adapters train support --rows pairs.jsonl --name kinder --method dpo --rate 1e-5",
+    "adapters train support --rows my.jsonl --name own --method full --rate 2e-5 --out own-base",
 )
-
-
-class Method(StrEnum):
-    """How an adapter learns, as the command line knows it."""
-
-    lora = "lora"
-    rslora = "rslora"
-    qlora = "qlora"
-    continued = "continued"
-    dpo = "dpo"
-
-
-class Tracker(StrEnum):
-    """Where else progress is told, as the command line knows it."""
-
-    none = "none"
-    wandb = "wandb"
-    mlflow = "mlflow"
-
-
-Rows = Annotated[Path, typer.Option(help="training rows, JSON lines; see `dslm data`")]
-Name = Annotated[str, typer.Option(help="the adapter's name; a known one gets a new version")]
-How = Annotated[
-    Method, typer.Option(help="qlora: four-bit base; continued: plain text; dpo: preferences")
-]
-HeldOut = Annotated[Path | None, typer.Option(help="held out; ends a run that gains nothing")]
-Demonstrations = Annotated[
-    int, typer.Option(min=0, help="show up to so many, retrieved, never the row itself")
-]
-Passages = Annotated[int, typer.Option(min=0, help="show so many, retrieved, around the row's own")]
-Absent = Annotated[
-    float, typer.Option(min=0.0, max=1.0, help="share shown only others, to be refused")
-]
-Rank = Annotated[int, typer.Option(min=1, help="LoRA rank")]
-Alpha = Annotated[int | None, typer.Option(min=1, help="strength; else twice the rank")]
-Steps = Annotated[int | None, typer.Option(min=1, help="optimiser steps; else epochs")]
-Epochs = Annotated[float, typer.Option(min=0.01, help="passes over the rows")]
-Batch = Annotated[int, typer.Option(min=1, help="rows at once")]
-Accumulate = Annotated[int, typer.Option(min=1, help="batches to a step")]
-Rate = Annotated[float, typer.Option(min=0.0, help="learning rate")]
-Patience = Annotated[int, typer.Option(min=1, help="checks without gain before the end")]
-Seed = Annotated[int, typer.Option(help="same seed, same adapter")]
-Track = Annotated[Tracker, typer.Option(help="tell progress to it too, if it is installed")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="show what would be learned, no more")]
 
 
 def train(
@@ -96,9 +72,10 @@ def train(
     patience: Patience = 3,
     seed: Seed = 0,
     tracker: Track = Tracker.none,
+    out: Out = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Train a LoRA adapter in the domain's prompt format, and store it.
+    """Train a LoRA adapter in the domain's prompt format, and store it; or a small base in full.
 
     Three rows are shown first, as tokens seen and tokens learned. A run that was killed goes on
     with the same command.
@@ -109,12 +86,13 @@ def train(
 
     place = workplace(context)
     _lint(rank, place)
+    _check_place(method, out)
     admit_extras(method.value)
     answer = place.domain(domain).answer
     wanted = TrainSettings(
         base=place.base,
         rows=rows,
-        out=Path(name),
+        out=out or Path(name),
         name=name,
         method=method.value,
         prompt_format=answer.prompt_format,
@@ -133,11 +111,11 @@ def train(
         answer_tokens=answer.max_tokens if demonstrations or passages else None,
     )
     shots = ShotSettings(demonstrations, passages, absent, seed=seed)
-    label = _train_and_add(place, domain, wanted, shots, tracker, dry_run=dry_run)
-    typer.echo(label or "Nothing was trained")
+    made = _train_and_keep(place, domain, wanted, shots, tracker, dry_run=dry_run)
+    typer.echo(made or "Nothing was trained")
 
 
-def _train_and_add(
+def _train_and_keep(
     place: Workplace,
     domain: str,
     wanted: "TrainSettings",
@@ -146,15 +124,19 @@ def _train_and_add(
     *,
     dry_run: bool,
 ) -> str | None:
-    """The new version's label and digest; None after a dry run."""
+    """The new version's label and digest, or the new base's folder; None after a dry run."""
     from adapters.base import BaseProfile
     from adapters.registry import AdapterRegistry
 
     base = BaseProfile.read(place.base)
     run = _run_folder(place, wanted, shots, base)
-    with tempfile.TemporaryDirectory(prefix="dslm-train-") as folder:
-        there = replace(wanted, run=run, out=Path(folder) / wanted.name)
-        made = _train(place, domain, there, shots, Tracker.none if dry_run else tracker, dry_run)
+    tracker = Tracker.none if dry_run else tracker
+    if wanted.method == "full":
+        folder = _train(place, domain, replace(wanted, run=run), shots, tracker, dry_run)
+        return str(folder) if folder else None
+    with tempfile.TemporaryDirectory(prefix="dslm-train-") as staged:
+        there = replace(wanted, run=run, out=Path(staged) / wanted.name)
+        made = _train(place, domain, there, shots, tracker, dry_run)
         if made is None:
             return None
         registry = AdapterRegistry(place.paths)
@@ -177,8 +159,8 @@ def _train(
     from adapters.training.tracking import tracking
     from adapters.training.train import train_adapter
 
-    def preview(lessons: "list[Lesson]", tokenizer: "PreTrainedTokenizerBase") -> None:
-        show(lessons, tokenizer)
+    def preview(plan: "Plan") -> None:
+        show(plan, wanted)
         if dry_run:
             raise _Enough
 
@@ -203,6 +185,17 @@ def _lint(rank: int, place: Workplace) -> None:
         raise BadInput(
             f"The engine takes ranks up to {place.max_rank}, this adapter would have {rank}",
             f"Give --rank {place.max_rank}, or raise DSLM_MAX_LORA_RANK",
+        )
+
+
+def _check_place(method: Method, out: Path | None) -> None:
+    """An adapter goes into the store; a base goes where the user wants it."""
+    if method is Method.full and out is None:
+        raise BadInput("--method full makes a base, not an adapter", "Say where: --out my-base")
+    if method is not Method.full and out is not None:
+        raise BadInput(
+            f"--out is for --method full; --method {method.value} makes an adapter of the store",
+            "Leave --out out; `dslm adapters list` shows what was stored",
         )
 
 

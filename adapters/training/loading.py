@@ -19,7 +19,8 @@ def load_base(settings: TrainSettings, base: BaseProfile) -> PreTrainedModel:
     """Load a base in an explicit dtype; BadInput where QLoRA's library is missing."""
     device = torch.device(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     half = settings.dtype == "bf16" or (settings.dtype == "auto" and device.type != "cpu")
-    dtype = torch.bfloat16 if half else torch.float32
+    # Steps of a learning rate are too small for bf16 weights; those that learn are fp32.
+    dtype = torch.bfloat16 if half and settings.method != "full" else torch.float32
     if settings.method == "qlora":
         return _quantised(base, device, dtype)
     loaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(base.folder, dtype=dtype)

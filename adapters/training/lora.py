@@ -17,7 +17,12 @@ from typing import Final
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save_file
-from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+from transformers import (
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from adapters.base import BaseProfile
 from adapters.errors import TrainingFailed
@@ -38,9 +43,12 @@ Lesson = tuple[TokenRow, ...]
 
 @dataclass(frozen=True, slots=True)
 class Learner:
-    """A base with fresh LoRA weights, its tokenizer, and the tokens that end an answer."""
+    """A base with fresh LoRA weights, its tokenizer, and the tokens that end an answer.
 
-    lora: PeftModel
+    Of a base that is trained in full `lora` is the base itself.
+    """
+
+    lora: PeftModel | PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     end_tokens: frozenset[int]
 
@@ -59,8 +67,16 @@ def seeded(settings: TrainSettings) -> Iterator[None]:
 
 
 def attach(settings: TrainSettings, base: BaseProfile) -> Learner:
-    """Load the base and add fresh LoRA weights (arXiv 2106.09685)."""
+    """Load the base and add fresh LoRA weights (arXiv 2106.09685), unless all of it is to learn."""
     causal = load_base(settings, base)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base.folder)
+    ends = _end_tokens(causal.generation_config, tokenizer)
+    learner = causal if settings.method == "full" else _with_lora(causal, settings, base)
+    return Learner(learner, tokenizer, ends)
+
+
+def _with_lora(causal: PreTrainedModel, settings: TrainSettings, base: BaseProfile) -> PeftModel:
+    """BadInput if the modules that were asked for cannot carry a LoRA."""
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.rank,
@@ -77,8 +93,7 @@ def attach(settings: TrainSettings, base: BaseProfile) -> Learner:
             "Name linear layers of this base, or leave target_modules out",
         ) from error
     assert isinstance(lora, PeftModel)
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base.folder)
-    return Learner(lora, tokenizer, _end_tokens(causal.generation_config, tokenizer))
+    return lora
 
 
 def _end_tokens(
@@ -94,7 +109,11 @@ class Run:
     """One run of the optimiser, from wherever its checkpoint says to its end."""
 
     def __init__(
-        self, settings: TrainSettings, lora: PeftModel, checkpoint: Checkpoint, report: Report
+        self,
+        settings: TrainSettings,
+        lora: PeftModel | PreTrainedModel,
+        checkpoint: Checkpoint,
+        report: Report,
     ) -> None:
         self._settings = settings
         self._lora = lora

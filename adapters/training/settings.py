@@ -9,19 +9,20 @@ from typing import Literal, TypeAlias
 
 from adapters.prompt import PromptFormat
 
-Method: TypeAlias = Literal["lora", "rslora", "qlora", "continued", "dpo"]
+Method: TypeAlias = Literal["lora", "rslora", "qlora", "continued", "dpo", "full"]
 
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
     """What to train, on what, and where to put it.
 
-    No `target_modules` means every linear layer but the output. Without `steps`, `epochs` counts.
-    `dtype` is the base's: `auto` is bf16 on a GPU and fp32 on a CPU; LoRA weights stay fp32 until
-    they are saved as bf16. `run` is where a run that is cut short leaves its state, and where the
-    same command finds it. `validation` rows are asked every `check_steps`; after `patience` checks
-    without gain the run ends, and the best weights are kept. `beta` is DPO's. With `answer_tokens`
-    prompts are cut to the context less these, as the service does; whole pieces are dropped.
+    `full` trains every weight, and its `out` is a base. No `target_modules` means every linear
+    layer but the output. Without `steps`, `epochs` counts. `dtype` is the base's: `auto` is bf16
+    on a GPU and fp32 on a CPU; LoRA weights stay fp32 until they are saved as bf16. `run` is where
+    a run that is cut short leaves its state, and where the same command finds it. `validation`
+    rows are asked every `check_steps`; after `patience` checks without gain the run ends, and the
+    best weights are kept. `beta` is DPO's. With `answer_tokens` prompts are cut to the context
+    less these, as the service does; whole pieces are dropped.
     """
 
     base: str

@@ -1,4 +1,4 @@
-"""Train an adapter from chat rows into a folder that `AdapterRegistry.add` takes as it is.
+"""Train an adapter from rows into a folder that `AdapterRegistry.add` takes as it is, or a base.
 
 Composes and publishes; the learning itself, and with it torch, is in `lora`, imported when called.
 """
@@ -10,11 +10,11 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from adapters.base import BaseProfile
-from adapters.fingerprint import Fingerprint
 from adapters.manifest import (
     CARD_FILE,
     CONFIG_FILE,
@@ -37,35 +37,44 @@ from indexer.errors import BadInput
 from indexer.settings import store_errors
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from adapters.training.lora import Learner, Lesson
 
-    from adapters.training.lora import Lesson
-
+TRAINED_FILE: Final = "trained.json"  # the card of a base that was trained in full
 # Gives rows what the service would have put into their prompts.
 Pose = Callable[[Sequence[Row]], Iterable[Row]]
-# Sees the tokens before the first step; an exception of its own ends the run there.
-Preview = Callable[["list[Lesson]", "PreTrainedTokenizerBase"], None]
 
-__all__ = ["Progress", "Report", "TrainSettings", "train_adapter"]
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is about to be learned: of so many rows these lessons, by this learner."""
+
+    rows: int
+    lessons: list[Lesson]
+    learner: Learner
+
+
+# Sees the plan before the first step; an exception of its own ends the run there.
+Preview = Callable[[Plan], None]
+
+__all__ = ["Plan", "Preview", "Progress", "Report", "TrainSettings", "train_adapter"]
 
 
 def train_adapter(
     settings: TrainSettings,
     report: Report = lambda progress: None,
     pose: Pose | None = None,
-    preview: Preview = lambda lessons, tokenizer: None,
+    preview: Preview = lambda plan: None,
 ) -> Path:
-    """Train one adapter and return its folder, which appears only when it is complete.
+    """Train an adapter, or a base in full; return its folder, which appears once it is complete.
 
     `pose` gives each row what the service would have put into its prompt; `preview` sees the
-    tokens before the first step. A run that was cut short is gone on with from `settings.run`.
+    plan before the first step. A run that was cut short is gone on with from `settings.run`.
     """
     if settings.out.exists() and not _is_empty_folder(settings.out):
         raise BadInput(f"{settings.out} is not an empty folder", "Name another, or delete it")
     base = BaseProfile.read(settings.base)
     rows = _rows(settings, settings.rows)
     checked = _rows(settings, settings.validation) if settings.validation else []
-    from adapters.fingerprinting import take
     from adapters.training import checkpoint, lora  # torch takes seconds: rows are checked first
     from adapters.training.lessons import lessons_of
 
@@ -73,14 +82,14 @@ def train_adapter(
         learner = lora.attach(settings, base)
         rows, checked = (list(pose(some)) if pose and some else some for some in (rows, checked))
         lessons = lessons_of(settings, base, rows, learner)
-        preview(lessons, learner.tokenizer)
+        preview(Plan(len(rows), lessons, learner))
         held_out = lessons_of(settings, base, checked, learner) if checked else []
         kept = checkpoint.Checkpoint(settings.run)
         losses = lora.Run(settings, learner.lora, kept, report).learn(lessons, held_out)
-        lora.save(learner, stage / WEIGHTS_FILE)
-        taken = take(learner.lora, learner.tokenizer, base.context)
-        _describe(stage, settings, base, _card(settings, base, rows, lessons, losses, taken))
-        verify_adapter(stage, base, settings.rank)
+        card = _card(settings, base, rows, lessons, losses)
+        (_write_base if settings.method == "full" else _write_adapter)(
+            stage, learner, settings, base, card
+        )
     kept.clear()
     return settings.out
 
@@ -109,7 +118,6 @@ def _card(
     rows: Sequence[Row],
     lessons: Sequence[Lesson],
     losses: Sequence[float],
-    taken: Fingerprint,
 ) -> AdapterCard:
     last = losses[-10:]
     return AdapterCard(
@@ -130,7 +138,6 @@ def _card(
             first_loss=round(losses[0], 4),
             last_loss=round(sum(last) / len(last), 4),
         ),
-        fingerprint=taken,
     )
 
 
@@ -147,6 +154,31 @@ def _staged(out: Path) -> Iterator[Path]:
             stage.rename(out)  # an empty folder may stand there
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def _write_base(
+    stage: Path, learner: Learner, settings: TrainSettings, base: BaseProfile, card: AdapterCard
+) -> None:
+    """A base's folder, with a card that says what it came from."""
+    from adapters.training.full import save_base
+
+    save_base(learner, base, stage)
+    with store_errors(stage):
+        (stage / TRAINED_FILE).write_bytes(to_json(card))
+    BaseProfile.read(stage)
+
+
+def _write_adapter(
+    stage: Path, learner: Learner, settings: TrainSettings, base: BaseProfile, card: AdapterCard
+) -> None:
+    """A folder that verification lets pass, and what an engine should make of it."""
+    from adapters.fingerprinting import take
+    from adapters.training.lora import save
+
+    save(learner, stage / WEIGHTS_FILE)
+    taken = take(learner.lora, learner.tokenizer, base.context)
+    _describe(stage, settings, base, card.model_copy(update={"fingerprint": taken}))
+    verify_adapter(stage, base, settings.rank)
 
 
 def _describe(stage: Path, settings: TrainSettings, base: BaseProfile, card: AdapterCard) -> None:

@@ -293,3 +293,41 @@ def test_rows_of_another_kind_are_named(settings: TrainSettings, method: Any) ->
 def test_qlora_without_its_library_says_what_to_run(settings: TrainSettings) -> None:
     with pytest.raises(BadInput, match="Run `make training`"):
         train_adapter(replace(settings, method="qlora"))
+
+
+def test_a_base_trained_in_full_is_a_base_that_knows_the_answers(
+    settings: TrainSettings, llama: Path
+) -> None:
+    made = train_adapter(replace(settings, method="full", steps=60, learning_rate=5e-3))
+    before, after = BaseProfile.read(llama), BaseProfile.read(made)
+    assert after.digest != before.digest
+    assert after.modules == before.modules
+    causal = AutoModelForCausalLM.from_pretrained(made)
+    assert causal.dtype == AutoModelForCausalLM.from_pretrained(llama).dtype
+    tokenizer = AutoTokenizer.from_pretrained(made)
+    for question, expected in QUESTIONS.items():
+        asked = tokenizer.apply_chat_template(
+            [{"role": "user", "content": question}], add_generation_prompt=True, return_tensors="pt"
+        )
+        written = causal.generate(**asked, max_new_tokens=24, do_sample=False)
+        said = tokenizer.decode(written[0, asked["input_ids"].shape[1] :])
+        assert said == f"{expected}</s>"
+    card = json.loads((made / "trained.json").read_bytes())
+    assert card["base"]["digest"] == before.digest
+    assert card["training"]["method"] == "full"
+
+
+def test_a_base_trained_in_full_goes_on_after_a_cut_to_the_same_weights(
+    settings: TrainSettings, tmp_path: Path
+) -> None:
+    whole = replace(settings, method="full", steps=5, save_steps=2, out=tmp_path / "whole")
+    cut = replace(whole, run=tmp_path / "run", out=tmp_path / "cut")
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_adapter(cut, stop)
+    weights = [(train_adapter(one) / "model.safetensors").read_bytes() for one in (cut, whole)]
+    assert weights[0] == weights[1]
