@@ -166,6 +166,7 @@ async def _provide(service: Service) -> None:
         await provision(service.settings, service.bases, service.jobs, say)
         for name in service.releases.domains:
             await service.releases.refresh(name)
+        await service.embedders.warm(service.releases.live().values())
     except DslmError as error:
         say(f"error: {error}")
     finally:

@@ -1,14 +1,21 @@
 """Embeds questions off the event loop, several at a time when several wait, none twice."""
 
 import asyncio
+import contextlib
 import hashlib
 from collections import OrderedDict
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
+from adapters.release import Release
 from indexer.domain import EmbedderSettings
-from indexer.embedding.embedder import Embedder
+from indexer.errors import DslmError
 from indexer.records import Vectors
 from service.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from indexer.embedding.embedder import Embedder
 
 LARGEST_BATCH = 32
 KEPT_QUESTIONS = 2048
@@ -21,7 +28,7 @@ class QuestionEmbedder:
     The vectors of the last questions are kept: clients ask again, and two releases are asked alike.
     """
 
-    def __init__(self, embedder: Embedder, telemetry: Telemetry | None = None) -> None:
+    def __init__(self, embedder: "Embedder", telemetry: Telemetry | None = None) -> None:
         telemetry = telemetry or Telemetry()
         self.embedder = embedder
         self._queries = telemetry.cache_queries.labels("questions")
@@ -99,10 +106,24 @@ class Embedders:
         if settings not in self._loaded:
             async with self._loading:
                 if settings not in self._loaded:
-                    embedder = await asyncio.to_thread(Embedder, settings)
+                    embedder = await asyncio.to_thread(_load, settings)
                     self._loaded[settings] = QuestionEmbedder(embedder, self._telemetry)
         return self._loaded[settings]
+
+    async def warm(self, releases: Iterable[Release]) -> None:
+        """Load what these ask with; whatever is in the way is told to whoever asks."""
+        for release in releases:
+            for pin in filter(None, (release.embedder, release.demonstration_embedder)):
+                with contextlib.suppress(DslmError):
+                    await self.get(pin.settings)
 
     def close(self) -> None:
         for embedder in self._loaded.values():
             embedder.close()
+
+
+def _load(settings: EmbedderSettings) -> "Embedder":
+    # Importing torch takes more than a second: the service can listen, and say so, before.
+    from indexer.embedding.embedder import Embedder
+
+    return Embedder(settings)
