@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from eval.client import Client
 from eval.comparing import LEVEL, holm, paired
@@ -33,8 +33,6 @@ _PLAIN = {"passages": False, "demonstrations": False}
 
 class TrainingEnded(DslmError):
     """The training command failed; its last line says why."""
-
-    exit_code: ClassVar[int] = 7
 
 
 @dataclass(frozen=True, slots=True)
