@@ -7,13 +7,14 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """`quote` is `[start, end)` of the document's text."""
+    """`quote` is `[start, end)` of the document's text; `marker` its place in the answer's."""
 
     document: str
     chunk: str
     start: int
     end: int
     quote: str
+    marker: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,15 @@ def read_answer(reply: Mapping[str, Any], seconds: float) -> Answer:
 def read_citations(annotations: Sequence[Mapping[str, Any]] | None) -> tuple[Citation, ...]:
     """Annotations without a document (another vendor's) are passed over."""
     return tuple(
-        Citation(a["document"], a.get("chunk", ""), a["start"], a["end"], a["quote"])
+        Citation(a["document"], a.get("chunk", ""), a["start"], a["end"], a["quote"], _marker(a))
         for a in annotations or ()
         if "document" in a
     )
+
+
+def _marker(annotation: Mapping[str, Any]) -> tuple[int, int]:
+    cited = annotation.get("url_citation") or {}
+    return cited.get("start_index", 0), cited.get("end_index", 0)
 
 
 def read_piece(event: Mapping[str, Any]) -> Piece:

@@ -11,6 +11,7 @@ from typing import Final, Literal
 INVALID: Final = "(no label)"
 _EDGES: Final = re.compile(r"^[\s\"'`*_#\[(<]+|[\s\"'`*_\])>.,;:!?]+$")
 _SPACE: Final = re.compile(r"[\s_-]+")
+_REASONS: Final = re.compile(r"[.,:;!]\s|\s[-–(]")  # noqa: RUF001
 _SAID: Final = re.compile(
     r"^(?:the\s+)?(?:label|class|category|intent|style|answer)\s*(?:is|:|=)\s*", re.IGNORECASE
 )
@@ -18,7 +19,7 @@ _SAID: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class FoundLabel:
-    """A label, and how it was found: exact, name, alias, said."""
+    """A label, and how it was found: exact, name, alias, said, first."""
 
     label: str
     rule: str
@@ -33,7 +34,7 @@ class LabelReader:
         self._aliases = {_plain(word): label for word, label in (aliases or {}).items()}
 
     def read(self, answer: str) -> FoundLabel | None:
-        """The label that the answer's first line is; None where it is none or says more."""
+        """The label that the answer's first line is or begins with; None for none, or two."""
         line = answer.strip().split("\n", 1)[0].strip()
         if line in self._exact:
             return FoundLabel(line, "exact")
@@ -42,10 +43,21 @@ class LabelReader:
                 return FoundLabel(found, rule)
             if found := self._aliases.get(_plain(text)):
                 return FoundLabel(found, "alias")
-        return None
+        return self._before_reasons(_SAID.sub("", _EDGES.sub("", line)))
+
+    def _before_reasons(self, line: str) -> FoundLabel | None:
+        """A label, a stop or comma, and then reasons that speak of no other label."""
+        head, _, reasons = _REASONS.sub("\0", line, count=1).partition("\0")
+        found = self._names.get(_plain(head)) or self._aliases.get(_plain(head))
+        spoken = f" {_plain(reasons)} "
+        others = (name for name, label in self._names.items() if label != found)
+        if found is None or any(f" {name} " in spoken for name in others):
+            return None
+        return FoundLabel(found, "first")
 
 
 def _plain(text: str) -> str:
+    """Without marks at its edges, one space between words, in lower case."""
     return _SPACE.sub(" ", _EDGES.sub("", text)).strip().casefold()
 
 

@@ -165,15 +165,15 @@ def _size(match: re.Match[str]) -> Decimal:
 def lm_eval_strict(answer: str) -> str | None:
     """As lm-evaluation-harness' `gsm8k` finds it (version 3, `strict-match`), unread."""
     match = re.search(r"#### (\-?[0-9\.\,]+)", answer)
-    return _lm_eval_normal(match[1]) if match else None
+    return lm_eval_normal(match[1]) if match else None
 
 
 def lm_eval_flexible(answer: str) -> str | None:
     """As lm-evaluation-harness' `gsm8k` finds it (version 3, `flexible-extract`), unread."""
     found = re.findall(r"(-?[$0-9.,]{2,})|(-?[0-9]+)", answer)
-    return _lm_eval_normal(next(filter(None, found[-1]))) if found else None
+    return lm_eval_normal(next(filter(None, found[-1]))) if found else None
 
 
-def _lm_eval_normal(text: str) -> str:
-    """What its exact match ignores."""
+def lm_eval_normal(text: str) -> str:
+    """Without what its exact match ignores: of an expected answer what it is compared with."""
     return re.sub(r"\.$", "", re.sub(r"(?s).*#### ", "", text.replace(",", "").replace("$", "")))

@@ -6,8 +6,9 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from eval.study.readers import Item
 from eval.study.spec import ConditionSpec
-from eval.study.tasks import Item, Task
+from eval.study.tasks import Task
 
 if TYPE_CHECKING:
     from indexer.records import Vectors
@@ -75,8 +76,9 @@ def _plain(question: str) -> str:
 
 
 def turns(task: Task, item: Item, shown: Sequence[Item]) -> list[dict[str, str]]:
-    """The examples as earlier turns, then the question."""
-    messages = []
+    """What the task says first, the examples as earlier turns, then the question."""
+    opening = task.opening(item)
+    messages = [{"role": "system", "content": opening}] if opening else []
     for one in shown:
         messages.append({"role": "user", "content": task.asked(one)})
         messages.append({"role": "assistant", "content": one.answer})

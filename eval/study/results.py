@@ -20,8 +20,21 @@ _ANSWERS: Final = "answers.jsonl"
 Key: TypeAlias = tuple[str, str, int, str]
 
 
+class Cited(BaseModel):
+    """A marker of an answer, by its place there, and the words of a document that it leads to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    start: int
+    end: int
+    quote: str
+
+
 class Record(BaseModel):
-    """One answer with everything that it takes to look at it again, or to score it anew."""
+    """One answer with everything that it takes to look at it again, or to score it anew.
+
+    `parts` are scores besides the task's own, by name.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,6 +53,8 @@ class Record(BaseModel):
     tokens_out: int
     seconds: float
     release: str | None = None
+    parts: dict[str, float] = {}
+    cited: list[Cited] = []
     refused: bool = False
 
     @property

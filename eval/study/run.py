@@ -12,9 +12,10 @@ from typing import Any
 from eval.client import Client, ServiceRefused
 from eval.progress import phase
 from eval.study.examples import Embed, choose_examples, turns
-from eval.study.results import Record, Results
+from eval.study.readers import Item
+from eval.study.results import Cited, Record, Results
 from eval.study.spec import ConditionSpec, Study
-from eval.study.tasks import Item, Task, open_task
+from eval.study.tasks import Task, open_task
 from indexer.errors import BadInput
 
 
@@ -103,13 +104,15 @@ async def _answer(client: Client, asked: Question) -> Record | None:
         "seed": asked.seed,
         "max_tokens": spec.max_tokens,
     }
+    if spec.stop:
+        options["stop"] = list(spec.stop)
     if asked.condition.dslm:
         options["dslm"] = asked.condition.dslm
     try:
         answer = await client.chat(asked.condition.model, asked.messages, options)
     except ServiceRefused:
         return None
-    verdict = asked.task.judge(answer.text, asked.item.answer)
+    verdict = asked.task.judge(answer.text, asked.item)
     return Record(
         task=spec.name,
         condition=asked.condition.name,
@@ -126,6 +129,11 @@ async def _answer(client: Client, asked: Question) -> Record | None:
         tokens_out=answer.tokens_out,
         seconds=answer.seconds,
         release=_release(answer.dslm),
+        parts=dict(verdict.parts),
+        cited=[
+            Cited(start=one.marker[0], end=one.marker[1], quote=one.quote)
+            for one in answer.citations
+        ],
         refused=bool(answer.dslm.get("refused")),
     )
 

@@ -10,33 +10,80 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from eval.study.presets import EXTRACTION, PRESETS, Format, Kind
 from indexer.errors import BadInput
 
-Kind = Literal["number", "label", "quote", "text"]
 Text = Annotated[str, Field(min_length=1)]
+_PATHS = ("rows", "pool", "ids", "labels", "classes")
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class TaskSpec(_Frozen):
-    """Questions with known answers. `kind` decides how an answer is read and scored.
+class BertScoreSpec(_Frozen):
+    """BERTScore beside the words in common: a model's folder or hub id, and one of its layers.
 
-    number: equal as numbers; label: one of those that the rows have; quote: the expected text
-    stands in the answer; text: words in common (ROUGE-L). `pool` holds solved examples that
-    conditions may show; `{question}` stands in `prompt` for a row's question.
+    `baseline` is a table of bert-score (LAYER,P,R,F), without which only raw scores are told.
+    """
+
+    model: Text
+    layer: Annotated[int, Field(ge=1)] | None = None
+    idf: bool = False
+    baseline: Path | None = None
+
+
+class TaskSpec(_Frozen):
+    """Questions with known answers, in their published `format` or as a team's own JSON lines.
+
+    `kind` decides how an answer is read and scored. number: equal as numbers; label: one of a
+    closed list, that of `labels` or those that the rows have; choice: the letter of the right one;
+    quote: the expected text stands in the answer; span: words in common with it (SQuAD's F1); text:
+    words in common in order (ROUGE-L). A format brings kind, prompt and length with it.
+
+    `question`, `answer`, `context` name the fields of JSON lines; `where` and `ids` choose rows.
+    `classes` maps a set's own classes to labels. In `prompt` stand `{question}`, `{context}`,
+    `{choices}` and `{labels}`; `system` is said first. `pool` holds solved examples that conditions
+    may show.
     """
 
     name: Text
+    format: Format = "jsonl"
     kind: Kind
     rows: Path
     question: Text = "question"
     answer: Text = "answer"
+    context: Text | None = None
+    where: dict[str, str] = {}
+    ids: Path | None = None
+    labels: Path | None = None
+    classes: Path | None = None
+    aliases: dict[str, str] = {}
     prompt: Annotated[str, Field(pattern=r"\{question\}")] = "{question}"
+    system: str | None = None
     pool: Path | None = None
     limit: Annotated[int, Field(ge=1)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] = 256
+    stop: tuple[Text, ...] = ()
+    bertscore: BertScoreSpec | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_published(cls, told: Any) -> Any:
+        preset = PRESETS.get(told.get("format", "")) if isinstance(told, dict) else None
+        return {**preset.fields(), **told} if preset else told
+
+    @model_validator(mode="after")
+    def _scored_as_said(self) -> Self:
+        if self.bertscore and self.kind != "text":
+            raise ValueError(f"BERTScore is for the kind text, not {self.kind}")
+        return self
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Everything on disk that decides what is asked and how it is scored."""
+        places = (self.rows, self.pool, self.ids, self.labels, self.classes)
+        return tuple(place for place in places if place)
 
 
 class ConditionSpec(_Frozen):
@@ -95,10 +142,11 @@ class Study(_Frozen):
     def digest(self) -> str:
         """Of the questions, their files and the conditions; how many at once does not count."""
         told = self.model_dump(mode="json", exclude={"concurrency"})
-        files = [path for task in self.tasks for path in (task.rows, task.pool) if path]
-        told["files"] = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+        told["files"] = [file_digest(path) for task in self.tasks for path in task.files]
         for task in told["tasks"]:
-            task.pop("rows"), task.pop("pool")
+            for name in _PATHS:
+                task.pop(name)
+            task["extraction"] = EXTRACTION[task["kind"]]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
@@ -121,20 +169,32 @@ def read_study(path: Path) -> Study:
 
 
 def _placed(study: Study, folder: Path) -> Study:
-    tasks = [
-        task.model_copy(
-            update={
-                "rows": _file(folder, task.rows),
-                "pool": _file(folder, task.pool) if task.pool else None,
-            }
-        )
-        for task in study.tasks
-    ]
-    return study.model_copy(update={"tasks": tuple(tasks)})
+    return study.model_copy(update={"tasks": tuple(placed(task, folder) for task in study.tasks)})
+
+
+def placed(task: TaskSpec, folder: Path) -> TaskSpec:
+    """The task with its paths as they lie; BadInput names one that is not there."""
+    told = {name: getattr(task, name) for name in _PATHS}
+    found: dict[str, Any] = {name: _file(folder, path) for name, path in told.items() if path}
+    if task.bertscore and task.bertscore.baseline:
+        table = _file(folder, task.bertscore.baseline)
+        found["bertscore"] = task.bertscore.model_copy(update={"baseline": table})
+    return task.model_copy(update=found)
+
+
+def file_digest(path: Path) -> str:
+    """Of a file's bytes, or of all files of a folder with their names."""
+    digest = hashlib.sha256()
+    files = sorted(path.rglob("*.xml")) if path.is_dir() else [path]
+    for file in files:
+        if path.is_dir():
+            digest.update(str(file.relative_to(path)).encode() + b"\0")
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _file(folder: Path, path: Path) -> Path:
     found = folder / path
-    if not found.is_file():
+    if not found.exists():
         raise BadInput(f"There is no {found}", "Paths in a study are relative to its file")
     return found
