@@ -21,8 +21,15 @@ _MARK: Final = "be brief"
 
 
 def takes_system(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Does a system message reach the base? Gemma 2 refuses one, as early Mistral; some drop it."""
-    turns = [{"role": "system", "content": _MARK}, {"role": "user", "content": "a"}]
+    """Does a system message reach the base, and stay where it is once the question is answered?
+
+    Gemma 2 refuses one; Mistral shows it with the last turn alone, and only if that is a question.
+    """
+    turns = [
+        {"role": "system", "content": _MARK},
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"},
+    ]
     try:
         return _MARK in str(tokenizer.apply_chat_template(turns, tokenize=False))
     except TemplateError:

@@ -20,6 +20,7 @@ from eval import labels as labels_task
 from eval import retrieval as retrieval_task
 from eval.answer_commands import conversations, injection
 from eval.client import Client
+from eval.families.command import families
 from eval.heldout import Outcome
 from eval.jobs import jobs as jobs_drill
 from eval.labels import LabelScore, LabelSettings
@@ -52,6 +53,7 @@ app = typer.Typer(
 
 app.command()(adapters)
 app.command()(conversations)
+app.command()(families)
 app.command()(injection)
 app.command()(jobs_drill)
 app.command()(loaders_measure)
