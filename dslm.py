@@ -12,6 +12,7 @@ import typer
 
 from adapters.command_line import DomainName, Workplace, examples, group
 from adapters.commands import adapters_app
+from adapters.feedback_commands import feedback_app
 from adapters.rows.commands import data_app
 from adapters.snapshot_commands import snapshot_app
 from adapters.traffic_commands import release_app
@@ -44,6 +45,7 @@ app = group("Domain specialists over one base: adapters, demonstrations and pass
 app.add_typer(adapters_app, name="adapters")
 app.add_typer(data_app, name="data")
 app.add_typer(eval_app, name="eval")
+app.add_typer(feedback_app, name="feedback")
 app.add_typer(release_app, name="release")
 app.add_typer(snapshot_app, name="snapshot")
 app.add_typer(documents_app, name="documents")

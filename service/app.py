@@ -23,6 +23,7 @@ from service.api.documents import document_routes
 from service.api.domains import domain_routes
 from service.api.draining import Drain, Draining
 from service.api.embeddings import embedding_routes
+from service.api.feedback import feedback_routes
 from service.api.hosts import Hosts
 from service.api.jobs import job_routes
 from service.api.ledger import Ledger
@@ -70,12 +71,13 @@ def create_app(
         log_texts=settings.log_texts,
     )
     mirrors = Mirrors(service.releases, service.gateway, admission.at_once, service.telemetry)
-    desk = Desk(service.gateway, admission, mirrors, ledger)
+    desk = Desk(service.gateway, admission, mirrors, ledger, service.notes)
     app.include_router(chat_routes(desk))
     app.include_router(completion_routes(desk))
     app.include_router(embedding_routes(TextEmbeddings(service.releases, service.embedders)))
     app.include_router(domain_routes(service.releases))
     app.include_router(release_routes(service.releases))
+    app.include_router(feedback_routes(service.releases, service.notes, service.telemetry))
     app.include_router(document_routes(service.releases, service.documents, service.settings))
     app.include_router(job_routes(service.releases, service.jobs))
     app.include_router(status_routes(service))

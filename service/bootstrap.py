@@ -16,6 +16,7 @@ from service.answer.planning import Planner
 from service.answer.releases import Releases
 from service.answer.retrieval import Retrieval
 from service.answer.tokens import ByteCounter, TokenCounter, Tokens
+from service.answered import AnswerNotes
 from service.child import ChildSettings
 from service.documents import Documents
 from service.engines.bases import ServedBase, read_bases
@@ -40,6 +41,7 @@ class Service:
     embedders: Embedders
     releases: Releases
     gateway: Gateway
+    notes: AnswerNotes
     documents: Documents
     jobs: Jobs
     provisioned: asyncio.Event
@@ -50,6 +52,7 @@ class Service:
         tasks = [
             asyncio.create_task(self.engines.run()),
             asyncio.create_task(self.releases.follow()),
+            asyncio.create_task(self.notes.run()),
         ]
         try:
             await asyncio.to_thread(self.documents.clear_stale)
@@ -57,7 +60,8 @@ class Service:
             yield
         finally:
             await self.jobs.close()
-            tasks[1].cancel()
+            for task in tasks[1:]:
+                task.cancel()
             await asyncio.wait(tasks[1:])
             await self.releases.close()
             tasks[0].cancel()
@@ -88,6 +92,7 @@ def build(settings: ServiceSettings) -> Service:
         embedders,
         releases,
         Gateway(releases, planners),
+        AnswerNotes(paths, settings.answer_notes_mb, telemetry.releases),
         Documents(paths, list(domains)),
         Jobs(
             paths.jobs,

@@ -35,6 +35,17 @@ class ReleaseMeters:
             registry=registry,
         )
 
+        self.notes_lost = Counter(
+            "dslm_answer_notes_lost",
+            "answers of which is not noted what release gave them",
+            registry=registry,
+        )
+        self.feedback = Counter(
+            "dslm_feedback",
+            "opinions on answers",
+            ["domain", "role", "rating", "corrected"],
+            registry=registry,
+        )
         self._kept: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def count(self, domain: str, role: str, status: int, seconds: float) -> None:

@@ -87,6 +87,9 @@ class ServiceSettings(BaseSettings):
         Literal["auto", "json", "text"], Field(description="auto: text at a terminal, else json")
     ] = "auto"
     log_requests: Annotated[bool, Field(description="a line for every answer")] = False
+    answer_notes_mb: Annotated[
+        int, Field(ge=0, description="which release gave which answer, per domain, MiB; 0: not")
+    ] = 16
     log_texts: Annotated[
         bool, Field(description="also questions, and what unexpected errors say")
     ] = False

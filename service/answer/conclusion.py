@@ -30,7 +30,9 @@ class Conclusion:
         self._cited[index] = cited
         if len(self._cited) < (plan.request.n or 1):
             return {"annotations": cited.annotations}
-        return {"annotations": cited.annotations, "dslm": plan.describe(merged(self._cited))}
+        outcome = merged(self._cited)
+        plan.refused = bool(outcome["refused"])
+        return {"annotations": cited.annotations, "dslm": plan.describe(outcome)}
 
     def whole(self, reply: dict[str, Any]) -> dict[str, Any]:
         """The reply with its texts checked; its choices are changed in place."""

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.prompt import REFUSAL_ID, Source
@@ -25,6 +25,7 @@ class LocalAnswer:
     annotations: list[dict[str, Any]]
     refused: bool
     as_refusal: bool = False
+    id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}", compare=False)
 
     def message(self) -> dict[str, Any]:
         """The message, or all of its deltas in one, without a role."""
@@ -61,14 +62,14 @@ def completion(model: str, answer: LocalAnswer, choices: int) -> dict[str, Any]:
         {"index": index, "message": message, "logprobs": None, "finish_reason": "stop"}
         for index in range(choices)
     ]
-    return {**_head("chat.completion", model), "choices": whole, "usage": _no_usage()}
+    return {**_head("chat.completion", model, answer.id), "choices": whole, "usage": _no_usage()}
 
 
 def stream(
     model: str, answer: LocalAnswer, dslm: dict[str, Any], choices: int, include_usage: bool
 ) -> bytes:
     """The same as server-sent events, all in one piece."""
-    head = _head("chat.completion.chunk", model)
+    head = _head("chat.completion.chunk", model, answer.id)
     said = {key: value for key, value in answer.message().items() if value is not None}
     deltas: list[tuple[dict[str, Any], str | None]] = [
         ({"role": "assistant", "content": ""}, None),
@@ -112,9 +113,9 @@ def _no_usage() -> dict[str, int]:
     return {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 
-def _head(kind: str, model: str) -> dict[str, Any]:
+def _head(kind: str, model: str, name: str) -> dict[str, Any]:
     return {
-        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "id": name,
         "object": kind,
         "created": int(time.time()),
         "model": model,

@@ -42,6 +42,7 @@ class Plan:
     relay: Relay | None = None
     usage: dict[str, int] = field(default_factory=dict)
     compose_seconds: float = 0.0
+    refused: bool = False  # what the engine said is that the documents do not say
     asked: float = 0.0  # when the engine was asked, by `time.perf_counter`
 
     @property
@@ -60,6 +61,16 @@ class Plan:
         if self.local:
             return self.local.text
         return self.relay.text() if self.relay else ""
+
+    def streamed_id(self) -> str:
+        """By which the client knows a streamed answer; "" before it began."""
+        if self.local:
+            return self.local.id
+        return self.relay.answer_id if self.relay else ""
+
+    def was_refused(self) -> bool:
+        """Did the answer say that the documents do not say?"""
+        return self.local.refused if self.local else self.refused
 
     def spent(self) -> dict[str, int]:
         """The engine's count of tokens, as far as it has told."""

@@ -29,7 +29,7 @@ MOST_PATTERNS = 8
 
 
 class Relay:
-    """One streamed answer; `completed` and `usage` tell afterwards how it went.
+    """One streamed answer; `completed`, `usage` and `answer_id` tell afterwards how it went.
 
     The engine is always asked for usage; `show_usage` says whether the client wants to see it:
     then, as OpenAI has it, every chunk before that one says null. `follow` makes what checks the
@@ -67,6 +67,7 @@ class Relay:
         self._learnt = 0
         self._last: tuple[dict[str, Any], list[dict[str, Any]]] | None = None
         self.usage: dict[str, int] = {}
+        self.answer_id = ""
         self.completed = False
 
     def text(self, index: int = 0) -> str:
@@ -112,6 +113,7 @@ class Relay:
         if "error" in chunk:
             raise Unavailable(f"The engine failed: {chunk['error'].get('message')}", "Try again")
         choices = chunk["choices"]
+        self.answer_id = self.answer_id or str(chunk.get("id") or "")
         before = b""
         if usage := chunk.get("usage"):
             self.usage = usage

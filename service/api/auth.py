@@ -23,7 +23,7 @@ from service.quotas import Quota
 CALLER = "dslm.caller"
 OPEN_PATHS = frozenset({"/health", "/ready"})
 # Each looks at the names in the body itself, or shows only what the caller may see.
-ASKED = re.compile(r"/v1/(chat/completions|completions|embeddings)")
+ASKED = re.compile(r"/v1/(chat/completions|completions|embeddings|feedback)")
 LISTED = re.compile(r"/v1/(models(/.*)?|domains)")
 OF_A_DOMAIN = re.compile(r"/v1/domains/(?P<domain>[^/@]+)(@[^/]*)?(/.*)?")
 JOBS = re.compile(r"/v1/jobs(/.*)?")

@@ -13,6 +13,7 @@ from service.answer.gateway import Gateway
 from service.answer.mirror import Mirrors
 from service.answer.plan import Plan
 from service.answer.request import ChatRequest
+from service.answered import AnswerNotes
 from service.api.auth import caller_of
 from service.api.events import GONE, EventStream, unless_gone
 from service.api.ledger import UNKNOWN, Entry, Ledger
@@ -35,12 +36,18 @@ class Desk:
     """The path of everything that an engine may answer: chats and legacy completions."""
 
     def __init__(
-        self, gateway: Gateway, admission: Admission, mirrors: Mirrors, ledger: Ledger
+        self,
+        gateway: Gateway,
+        admission: Admission,
+        mirrors: Mirrors,
+        ledger: Ledger,
+        notes: AnswerNotes,
     ) -> None:
         self._gateway = gateway
         self._admission = admission
         self._mirrors = mirrors
         self._ledger = ledger
+        self._notes = notes
 
     async def serve(self, request: Request, body: Question) -> Response:
         """One request; whatever happens, what it holds is given back."""
@@ -67,7 +74,9 @@ class Desk:
             leave(plan.spent())
             entry.end(plan, status)
             if status == 200:
-                self._mirrors.offer(plan, reply, perf_counter() - entry.clock.began)
+                took = perf_counter() - entry.clock.began
+                self._mirrors.offer(plan, reply, took)
+                self._notes.note(plan, reply, took, caller_of(request).id)
 
         async def again() -> Plan:
             nonlocal plan

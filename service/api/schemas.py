@@ -46,6 +46,19 @@ class TrafficCard(Said):
     mirror: dict[str, Any] | None
 
 
+class FeedbackCard(Said):
+    """An opinion as it was kept."""
+
+    id: str
+    object: Literal["feedback"]
+    created_at: int
+    answer: str
+    domain: str
+    release: int
+    rating: Literal["up", "down"] | None
+    corrected: bool
+
+
 class DomainCard(Said):
     id: str
     object: Literal["domain"]
