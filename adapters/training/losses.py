@@ -61,7 +61,7 @@ def _answers(lora: Any, batch: Sequence[TokenRow]) -> tuple[torch.Tensor, torch.
     starts = torch.tensor(padding, device=lora.device)[:, None]
     asked = torch.tensor([row.answer_start for row in batch], device=lora.device)[:, None]
     places = torch.arange(length, device=lora.device)[None] - starts
-    with _autocast(lora.device):
+    with autocast(lora.device):
         logits = lora(
             input_ids=tokens,
             attention_mask=(places >= 0).long(),
@@ -73,7 +73,7 @@ def _answers(lora: Any, batch: Sequence[TokenRow]) -> tuple[torch.Tensor, torch.
     return logits[:, :-1].float(), answers
 
 
-def _autocast(device: torch.device) -> torch.autocast:
+def autocast(device: torch.device) -> torch.autocast:
     """Compute in bf16 where the hardware does so natively."""
     known = torch.cpu.get_capabilities() if device.type == "cpu" else {"cuda": True}
     able = any(known.get(flag) for flag in ("avx512_bf16", "amx_bf16", "cuda"))

@@ -15,6 +15,7 @@ from eval.bench.search_command import search
 from eval.bench.service_commands import COMMANDS
 from eval.bench.swap import SwapSettings
 from eval.bench.swap_load import CLIENTS, load_grid, under_load
+from eval.bench.train_command import train
 from eval.client import Client
 from eval.progress import say
 from eval.report import Grid, show
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command()(search)
 app.command()(indexing)
 app.command()(backends)
+app.command()(train)
 
 
 for command in COMMANDS:
