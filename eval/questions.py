@@ -39,7 +39,7 @@ def read_questions(file: Path) -> list[Question]:
 def read_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The JSON objects of a JSONL file with their line numbers; empty lines are passed over."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").split("\n")  # U+2028 ends no line
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{file} cannot be read: {error}", "Check the path") from error
     for number, line in enumerate(lines, 1):

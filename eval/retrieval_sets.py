@@ -67,7 +67,7 @@ def _either(folder: Path, name: str) -> Path:
 
 
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(_text(file).splitlines(), 1):
+    for number, line in enumerate(_text(file).strip().split("\n"), 1):
         try:
             yield json.loads(line)
         except ValueError as error:

@@ -13,7 +13,7 @@ _EDGES: Final = re.compile(r"^[\s\"'`*_#\[(<]+|[\s\"'`*_\])>.,;:!?]+$")
 _SPACE: Final = re.compile(r"[\s_-]+")
 _REASONS: Final = re.compile(r"[.,:;!]\s|\s[-–(]")  # noqa: RUF001
 _SAID: Final = re.compile(
-    r"^(?:the\s+)?(?:label|class|category|intent|style|answer)\s*(?:is|:|=)\s*", re.IGNORECASE
+    r"^(?:the\s+)?(?:label|class|category|intent|style|answer)(?:\s*(?:is|:|=))+\s*", re.IGNORECASE
 )
 
 

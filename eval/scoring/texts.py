@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
+from eval.likeness import in_common
+
 _WORD: Final = re.compile(r"\w+")
 _ARTICLES: Final = re.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION: Final = re.compile(f"[{re.escape(string.punctuation)}]")
@@ -39,20 +41,11 @@ def rouge_l(answer: str, expected: str) -> float:
     said, wanted = words(answer), words(expected)
     if not said or not wanted:
         return float(said == wanted)
-    common = _longest_common(said, wanted)
+    common = in_common(said, wanted)
     if not common:
         return 0.0
     precision, recall = common / len(said), common / len(wanted)
     return 2 * precision * recall / (precision + recall)
-
-
-def _longest_common(one: list[str], other: list[str]) -> int:
-    row = [0] * (len(other) + 1)
-    for word in one:
-        before = 0
-        for at, match in enumerate(other, 1):
-            before, row[at] = row[at], before + 1 if word == match else max(row[at], row[at - 1])
-    return row[-1]
 
 
 def length_ratio(answer: str, expected: str) -> float:

@@ -70,7 +70,8 @@ def read_text(path: Path) -> str:
 
 
 def _lines(path: Path) -> Iterator[Placed]:
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    # Not splitlines: a text may hold U+2028, at which no line of JSON ends.
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if line.strip():
             yield f"{path}:{number}", _object(f"{path}:{number}", line)
 
@@ -93,6 +94,8 @@ def _objects(path: Path) -> Iterator[Placed]:
         raise BadInput(f"{path} is no JSON ({error})", "Correct it, or name it .jsonl") from error
     if isinstance(told, Mapping) and isinstance(told.get("data"), list):
         told = told["data"]
+    if not isinstance(told, Mapping | list):
+        raise BadInput(f"{path} is one {type(told).__name__}", "Give a list of objects")
     named: Iterable[tuple[Any, Any]] = (
         told.items() if isinstance(told, Mapping) else enumerate(told, 1)
     )
@@ -104,7 +107,10 @@ def _objects(path: Path) -> Iterator[Placed]:
 
 def _table(path: Path, between: str, columns: tuple[str, ...]) -> Iterator[Placed]:
     """A head names the columns; where `columns` are given and do not stand there, it is a row."""
-    lines = list(csv.reader(io.StringIO(read_text(path), newline=""), delimiter=between))
+    try:
+        lines = list(csv.reader(io.StringIO(read_text(path), newline=""), delimiter=between))
+    except csv.Error as error:
+        raise BadInput(f"{path} is no table ({error})", "Correct it") from error
     if not lines:
         return
     bare = bool(columns) and lines[0][:1] != [columns[0]]
@@ -122,7 +128,7 @@ def _blocks(path: Path) -> Iterator[Placed]:
     """`name: value` lines, a block for each row, blocks parted by empty lines."""
     block: dict[str, str] = {}
     start = 1
-    for number, line in enumerate([*read_text(path).splitlines(), ""], 1):
+    for number, line in enumerate([*read_text(path).split("\n"), ""], 1):
         if not line.strip():
             if block:
                 yield f"{path}:{start}", block

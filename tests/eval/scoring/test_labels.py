@@ -21,6 +21,9 @@ READER = LabelReader(LABELS, {"stout, imperial": "Imperial Stout"})
         ("Label: lost-card", "Lost card", "said"),
         ("The intent is card arrival.", "card_arrival", "said"),
         ("Stout, Imperial", "Imperial Stout", "alias"),
+        ("Lost card, because it is gone.", "Lost card", "first"),
+        ("Lost card. It is gone.", "Lost card", "first"),
+        ("The label is: lost card (it is gone)", "Lost card", "first"),
     ],
 )
 def test_a_label_is_read_however_it_is_dressed(answer: str, label: str, rule: str) -> None:
@@ -36,6 +39,9 @@ def test_a_label_is_read_however_it_is_dressed(answer: str, label: str, rule: st
         "Stout",
         "card_arrival or lost card",
         "It is not a lost card",
+        "Lost card, or card arrival",
+        "Lost card. Perhaps card arrival.",
+        "A lost card. It is gone.",
         "I cannot tell.\nLost card",
     ],
 )

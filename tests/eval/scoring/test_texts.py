@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.scoring.texts import holds, length_ratio, rouge_l, words
+from eval.scoring.texts import (
+    holds,
+    length_ratio,
+    rouge_l,
+    squad_exact,
+    squad_f1,
+    without_signature,
+    without_template,
+    words,
+)
 
 WORDS = st.lists(st.sampled_from("the cat sat on a mat".split()), max_size=8)
 
@@ -47,3 +56,46 @@ def test_rouge_l_is_between_none_and_all_and_the_same_both_ways(
 
 def test_the_length_ratio_counts_words() -> None:
     assert length_ratio("one two three", "one two") == 1.5
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "exact", "f1"),
+    [
+        ("The Panthers!", ["panthers"], 1.0, 1.0),
+        ("in 1891", ["1891", "the year 1891"], 0.0, 2 / 3),
+        ("a b", ["b c d"], 0.0, 0.5),
+        ("", [""], 1.0, 1.0),
+        ("the", [""], 1.0, 1.0),
+        ("nothing", [""], 0.0, 0.0),
+        ("b b", ["b"], 0.0, 2 / 3),
+    ],
+)
+def test_spans_score_as_in_squads_own_script(
+    answer: str, expected: list[str], exact: float, f1: float
+) -> None:
+    """Lower case, punctuation, articles and space; the best of the answers (evaluate-v1.1.py)."""
+    assert squad_exact(answer, expected) == exact
+    assert squad_f1(answer, expected) == pytest.approx(f1)
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        "",
+        " Regards, Chat Doctor.",
+        " Thanks. Dr. Anna Finch",
+        " Take care, Dr. Finch.",
+        " ChatDoctor",
+    ],
+)
+def test_a_signature_is_taken_off(signature: str) -> None:
+    assert without_signature(f"See a doctor tomorrow.{signature}") == "See a doctor tomorrow."
+
+
+@pytest.mark.parametrize("text", ["Ask Dr. Finch about it.", "Thanks to rest it healed."])
+def test_what_is_no_signature_stays(text: str) -> None:
+    assert without_signature(text) == text
+
+
+def test_marks_of_a_chat_template_are_taken_off() -> None:
+    assert without_template("[INST] Yes.</s><|im_end|>") == "Yes."
