@@ -77,8 +77,7 @@ def train(
 ) -> None:
     """Train a LoRA adapter in the domain's prompt format, and store it; or a small base in full.
 
-    Three rows are shown first, as tokens seen and tokens learned. A run that was killed goes on
-    with the same command.
+    Three rows are shown first, seen and learned. A killed run goes on with the same command.
     """
     from adapters.training.extras import admit_extras
     from adapters.training.settings import TrainSettings
