@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from eval.questions import FILE_NAME, read_questions, read_rows
-from eval.study.spec import ConditionSpec, Study, TaskSpec
+from eval.study.spec import ConditionSpec, Study, TaskSpec, placed
 from indexer.domain import Domain
 from indexer.errors import BadInput
 from indexer.settings import write_atomically
@@ -180,13 +180,7 @@ def _placed(file: GateFile, folder: Path) -> GateFile:
         return found
 
     def of(one: GateSet) -> GateSet:
-        tasks = tuple(
-            task.model_copy(
-                update={"rows": at(task.rows), "pool": at(task.pool) if task.pool else None}
-            )
-            for task in one.tasks
-        )
-        return one.model_copy(update={"tasks": tasks})
+        return one.model_copy(update={"tasks": tuple(placed(task, folder) for task in one.tasks)})
 
     named = "questions" in file.model_fields_set
     questions = file.questions
