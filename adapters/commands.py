@@ -17,6 +17,7 @@ from adapters.training.commands import EXAMPLES as TRAININGS
 from adapters.training.commands import train
 
 if TYPE_CHECKING:
+    from adapters.fingerprint import Fingerprint
     from adapters.registry import AdapterRegistry
 
 
@@ -84,10 +85,19 @@ def diff_adapters(
         typer.echo(f"  {module} {gap:.4g} apart")
 
 
-@adapters_app.command("add", epilog=examples("adapters add out/my-style --name my-style"))
+@adapters_app.command(
+    "add",
+    epilog=examples(
+        "adapters add out/my-style --name my-style",
+        "adapters add owner/their-lora@main --name theirs --prompt-format sentences",
+        "adapters add s3://bucket/loras/tone --name tone --prompt-format sentences",
+    ),
+)
 def add_adapter(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(help="a folder that PEFT saved")],
+    source: Annotated[
+        str, typer.Argument(help="a PEFT folder, owner/name[@revision] of the hub, or a URL")
+    ],
     name: Annotated[str | None, typer.Option(help="unless the folder's card says it")] = None,
     prompt_format: Annotated[
         Format | None, typer.Option(help="what it was trained with, unless its card says it")
@@ -97,20 +107,34 @@ def add_adapter(
     draft: Annotated[
         bool, typer.Option("--draft", help="no release takes it before it is verified")
     ] = False,
+    same_base: Annotated[
+        bool, typer.Option("--same-base", help="the base it names is a copy of this one")
+    ] = False,
 ) -> None:
-    """Verify an adapter against the base and store it as the next version of its name."""
+    """Verify an adapter against the base and store it as the next version of its name.
+
+    What other tools save otherwise is converted where that is exact, and said; all else is refused
+    with what to change.
+    """
     from adapters.base import BaseProfile
+    from adapters.importing.taking import Incoming, take
 
     place = workplace(context)
     base = BaseProfile.read(place.base)
-    added = registry(place).add(
-        folder,
+    incoming = Incoming(
+        source,
         name,
-        base=base,
         prompt_format=prompt_format.value if prompt_format else None,
         note=note,
-        max_rank=place.max_rank,
-        fingerprint=taken(folder, base, place.max_rank) if fingerprint else None,
+        same_base=same_base,
         draft=draft,
+        max_rank=place.max_rank,
     )
+
+    def fingerprinted(folder: Path) -> "Fingerprint | None":
+        return taken(folder, base, place.max_rank) if fingerprint else None
+
+    added = take(registry(place), base, incoming, fingerprinted)
+    for one in added.imported.converted if added.imported else ():
+        typer.echo(f"converted: {one}", err=True)
     typer.echo(f"{added.label} {added.digest[:12]}")

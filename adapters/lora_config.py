@@ -54,13 +54,7 @@ class LoraConfig(BaseModel):
     @classmethod
     def read(cls, folder: Path) -> Self:
         """AdapterRefused names the field that is wrong."""
-        path = folder / CONFIG_FILE
-        if not path.is_file():
-            raise AdapterRefused(
-                f"There is no {path}",
-                f"Name a PEFT folder with {CONFIG_FILE} and adapter_model.safetensors",
-            )
-        content = _read(path)
+        path, content = folder / CONFIG_FILE, read_config(folder)
         try:
             config = cls.model_validate_json(content)
             json.loads(content, object_pairs_hook=distinct)
@@ -97,8 +91,14 @@ class LoraConfig(BaseModel):
         return next((v for key, v in named if matches(rf"(.*\.)?({key})", module)), other)
 
 
-def _read(path: Path) -> bytes:
-    """Never more than is wanted: what is no ordinary file has no size before it is read."""
+def read_config(folder: Path) -> bytes:
+    """The file of a PEFT folder, never more than is wanted; AdapterRefused where it is none."""
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise AdapterRefused(
+            f"There is no {path}",
+            f"Name a PEFT folder with {CONFIG_FILE} and adapter_model.safetensors",
+        )
     try:
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)

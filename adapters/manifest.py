@@ -75,6 +75,13 @@ class MergeRecord(Pinned):
     error: float
 
 
+class ImportRecord(Pinned):
+    """Where a version that was made elsewhere came from, and what was changed in it, exactly."""
+
+    source: str
+    converted: tuple[str, ...] = ()
+
+
 class AdapterCard(Pinned):
     """Lies beside a trained adapter's weights and says all that `adapters add` needs."""
 
@@ -86,6 +93,7 @@ class AdapterCard(Pinned):
     note: str = ""
     training: TrainingRecord | None = None
     merged: MergeRecord | None = None
+    imported: ImportRecord | None = None
     fingerprint: Fingerprint | None = None
 
 
@@ -107,6 +115,7 @@ class AdapterManifest(Pinned):
     note: str = ""
     training: TrainingRecord | None = None
     merged: MergeRecord | None = None
+    imported: ImportRecord | None = None
     fingerprint: Fingerprint | None = None
 
     @property

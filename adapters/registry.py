@@ -31,6 +31,7 @@ from adapters.manifest import (
     AdapterCard,
     AdapterManifest,
     BaseIdentity,
+    ImportRecord,
     TrainedWith,
     read_pinned,
     to_json,
@@ -65,6 +66,7 @@ class AdapterRegistry:
         note: str | None = None,
         max_rank: int = DEFAULT_MAX_RANK,
         fingerprint: Fingerprint | None = None,
+        imported: ImportRecord | None = None,
         draft: bool = False,
         cause: Cause | None = None,
     ) -> AdapterManifest:
@@ -85,6 +87,7 @@ class AdapterRegistry:
             note=note or (found.note if found else ""),
             training=found.training if found else None,
             merged=found.merged if found else None,
+            imported=imported,
             fingerprint=fingerprint or (found.fingerprint if found else None),
         )
         digest = version_digest(card, files)

@@ -24,6 +24,7 @@ _READ_AS: Final[Mapping[str, np.dtype[Any]]] = {
 }
 # A thousand modules take 150 KB; more is no adapter, and no shard of a base.
 _MOST_HEADER: Final = 32 << 20
+_BLOCK: Final = 1 << 20
 
 Floats: TypeAlias = NDArray[np.float32]
 
@@ -101,3 +102,28 @@ def read_floats(path: Path, info: TensorInfo) -> Floats:
     if info.dtype == "BF16":
         values = (values.astype(np.uint32) << 16).view(np.float32)
     return values.astype(np.float32).reshape(info.shape)
+
+
+def copy_tensors(source: Path, target: Path, wanted: Mapping[str, TensorInfo]) -> None:
+    """Write tensors of one file into another under new names, bit by bit, in the order given."""
+    header: dict[str, Any] = {}
+    at = 0
+    for name, info in wanted.items():
+        size = info.end - info.start
+        header[name] = {
+            "dtype": info.dtype,
+            "shape": list(info.shape),
+            "data_offsets": [at, at + size],
+        }
+        at += size
+    raw = json.dumps(header).encode()
+    raw += b" " * (-len(raw) % 8)
+    with source.open("rb") as old, target.open("wb") as new:
+        new.write(len(raw).to_bytes(8, "little") + raw)
+        for info in wanted.values():
+            old.seek(info.start)
+            remaining = info.end - info.start
+            while remaining:
+                block = old.read(min(remaining, _BLOCK))
+                new.write(block)
+                remaining -= len(block)

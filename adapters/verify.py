@@ -97,7 +97,7 @@ def _check_features(config: LoraConfig) -> None:
     if config.init_lora_weights not in _STARTS:
         raise AdapterRefused(
             f"init_lora_weights is {config.init_lora_weights!r:.80}, which changes the base",
-            "Convert it to an ordinary LoRA when saving",
+            "Save it with path_initial_model_for_weight_conversion, which makes a LoRA of it",
         )
 
 

@@ -1,0 +1,1 @@
+"""Adapters made elsewhere: fetched, converted where that is exact, else refused with a remedy."""
