@@ -126,6 +126,7 @@ def service_settings(folder: Path, engine: str) -> dict[str, str]:
         "DSLM_ENGINE_URLS": engine,
         "DSLM_DOMAINS": str(domains),
         "DSLM_MAX_MODEL_LEN": CONTEXT,
+        "DSLM_PROBE_ADAPTERS": "false",  # a script knows no log-probabilities
     }
 
 
