@@ -61,22 +61,20 @@ def questions(study: Study, embed: Embed) -> list[Question]:
     for spec in study.tasks:
         task = open_task(spec)
         for seed in study.seeds:
-            shown = {
-                condition.name: choose_examples(task, condition, seed, embed)
-                for condition in study.conditions
-            }
+            asked = [one for one in study.conditions if one.is_asked(seed)]
+            shown = {one.name: choose_examples(task, one, seed, embed) for one in asked}
             made += [
                 Question(
                     task, item, condition, seed, turns(task, item, shown[condition.name][place])
                 )
                 for place, item in enumerate(task.items)
-                for condition in _from(study.conditions, place)
+                for condition in _from(asked, place)
             ]
     return made
 
 
 def _from(conditions: Sequence[ConditionSpec], place: int) -> list[ConditionSpec]:
-    at = place % len(conditions)
+    at = place % max(1, len(conditions))
     return [*conditions[at:], *conditions[:at]]
 
 
@@ -109,7 +107,7 @@ async def _answer(client: Client, asked: Question) -> Record | None:
     if asked.condition.dslm:
         options["dslm"] = asked.condition.dslm
     try:
-        answer = await client.chat(asked.condition.model, asked.messages, options)
+        answer = await client.chat(asked.condition.model_of(asked.seed), asked.messages, options)
     except ServiceRefused:
         return None
     verdict = asked.task.judge(answer.text, asked.item)

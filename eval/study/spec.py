@@ -92,11 +92,14 @@ class ConditionSpec(_Frozen):
     `model` is a domain, a pinned release, or a base; `url` another endpoint, with the key that the
     environment has under `key_env`. `examples` are solved ones from the task's pool, shown as
     earlier turns: chosen by `choice`, the most similar last. `dslm` switches are sent as they are:
-    `{passages: false, adapter: false}`.
+    `{passages: false, adapter: false}`. `models` names one of its own for a seed, such as a release
+    whose adapter was trained with it; `seeds` are those of the study that it is asked with.
     """
 
     name: Text
     model: Text
+    models: dict[int, Text] = {}
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] | None = None
     url: str | None = None
     key_env: str | None = None
     examples: Annotated[int, Field(ge=0)] = 0
@@ -105,11 +108,21 @@ class ConditionSpec(_Frozen):
     cost_in: Annotated[float, Field(ge=0)] = 0.0
     cost_out: Annotated[float, Field(ge=0)] = 0.0
 
+    def model_of(self, seed: int) -> str:
+        """Who is asked with this seed."""
+        return self.models.get(seed, self.model)
+
+    def is_asked(self, seed: int) -> bool:
+        """Whether this condition repeats this seed of the study."""
+        return self.seeds is None or seed in self.seeds
+
 
 class Study(_Frozen):
     """Every task under every condition; `seeds` repeat what is drawn, and show the noise floor.
 
-    Costs are per million tokens. `digest` names everything that decides what is asked.
+    Costs are per million tokens. `general` names tasks that show what was forgotten, `baseline` the
+    condition that others are drawn against, the first where it is not given. `digest` names
+    everything that decides what is asked.
     """
 
     name: Text
@@ -117,6 +130,13 @@ class Study(_Frozen):
     conditions: Annotated[tuple[ConditionSpec, ...], Field(min_length=1)]
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (1,)
     concurrency: Annotated[int, Field(ge=1, le=256)] = 8
+    general: tuple[Text, ...] = ()
+    baseline: Text | None = None
+
+    @property
+    def against(self) -> str:
+        """The condition that others are drawn against."""
+        return self.baseline or self.conditions[0].name
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -127,6 +147,23 @@ class Study(_Frozen):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"two {what} are called {twice[0]!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_named_is_there(self) -> Self:
+        tasks = {task.name for task in self.tasks}
+        if odd := sorted(set(self.general) - tasks):
+            raise ValueError(f"`general` names {odd[0]!r}, which is no task here")
+        if self.baseline and self.baseline not in {one.name for one in self.conditions}:
+            raise ValueError(f"`baseline` is {self.baseline!r}, which is no condition here")
+        return self
+
+    @model_validator(mode="after")
+    def _seeds_are_there(self) -> Self:
+        for one in self.conditions:
+            odd = sorted({*(one.seeds or ()), *one.models} - set(self.seeds))
+            if odd:
+                raise ValueError(f"the condition {one.name!r} names a seed {odd[0]} of none here")
         return self
 
     @model_validator(mode="after")
@@ -141,8 +178,12 @@ class Study(_Frozen):
 
     def digest(self) -> str:
         """Of the questions, their files and the conditions; how many at once does not count."""
-        told = self.model_dump(mode="json", exclude={"concurrency"})
+        told = self.model_dump(mode="json", exclude={"concurrency", "general", "baseline"})
         told["files"] = [file_digest(path) for task in self.tasks for path in task.files]
+        for one in told["conditions"]:
+            for name in ("models", "seeds"):
+                if not one[name]:
+                    del one[name]
         for task in told["tasks"]:
             for name in _PATHS:
                 task.pop(name)
