@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
@@ -173,6 +174,7 @@ class KeyRing:
         return found.st_ino, found.st_mtime_ns, found.st_size
 
 
+@lru_cache(256)  # asked of every request's Host
 def is_loopback(host: str) -> bool:
     """Is this an address that only this machine reaches?"""
     if host == "localhost":
