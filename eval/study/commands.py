@@ -12,6 +12,7 @@ from indexer.errors import BadInput
 
 if TYPE_CHECKING:
     from eval.study.results import Results
+    from eval.study.run import Question
     from eval.study.spec import Study
     from indexer.records import Vectors
 

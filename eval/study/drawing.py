@@ -151,7 +151,8 @@ def _figure(number: int, height: float, columns: int = 1) -> Iterator[tuple[Figu
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with rc_context({**_SETTINGS, "svg.hashsalt": f"figure {number}"}):
+    settings: Any = {**_SETTINGS, "svg.hashsalt": f"figure {number}"}
+    with rc_context(settings):
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         FigureCanvasSVG(figure)
         axes = [figure.add_subplot(1, columns, at + 1) for at in range(columns)]
