@@ -11,6 +11,8 @@ import typer
 
 from adapters import lifecycle_commands
 from adapters.command_line import Workplace, examples, group, workplace
+from adapters.exporting.commands import EXAMPLES as EXPORTS
+from adapters.exporting.commands import export
 from adapters.merging.commands import EXAMPLES as MERGES
 from adapters.merging.commands import Fingerprinted, merge_adapters, taken
 from adapters.training.commands import EXAMPLES as TRAININGS
@@ -29,9 +31,10 @@ class Format(StrEnum):
     fenced = "fenced"
 
 
-adapters_app = group("Adapter versions: train, merge, add, verify, compare, retire, remove.")
+adapters_app = group("Adapter versions: train, merge, add, verify, compare, export, retire.")
 adapters_app.command("train", epilog=examples(*TRAININGS))(train)
 adapters_app.command("merge", epilog=examples(*MERGES))(merge_adapters)
+adapters_app.command("export", epilog=examples(*EXPORTS))(export)
 lifecycle_commands.register(adapters_app)
 
 

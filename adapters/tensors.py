@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -24,7 +24,6 @@ _READ_AS: Final[Mapping[str, np.dtype[Any]]] = {
 }
 # A thousand modules take 150 KB; more is no adapter, and no shard of a base.
 _MOST_HEADER: Final = 32 << 20
-_BLOCK: Final = 1 << 20
 
 Floats: TypeAlias = NDArray[np.float32]
 
@@ -106,24 +105,47 @@ def read_floats(path: Path, info: TensorInfo) -> Floats:
 
 def copy_tensors(source: Path, target: Path, wanted: Mapping[str, TensorInfo]) -> None:
     """Write tensors of one file into another under new names, bit by bit, in the order given."""
-    header: dict[str, Any] = {}
+
+    def content(info: TensorInfo) -> Callable[[], bytes]:
+        return lambda: read_bytes(source, info)
+
+    write_tensors(target, [(name, info, content(info)) for name, info in wanted.items()])
+
+
+def read_bytes(path: Path, info: TensorInfo) -> bytes:
+    """One tensor as it lies in the file."""
+    with path.open("rb") as file:
+        file.seek(info.start)
+        return file.read(info.end - info.start)
+
+
+def encoded(values: Floats, dtype: str) -> bytes:
+    """Values as a file holds them, rounded to the nearest, ties to even, as torch does."""
+    if dtype != "BF16":
+        return values.astype(_READ_AS[dtype]).tobytes()
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    return rounded.astype("<u2").tobytes()
+
+
+def write_tensors(
+    target: Path, entries: Iterable[tuple[str, TensorInfo, Callable[[], bytes]]]
+) -> None:
+    """Write a file of tensors; their bytes are asked for one after the other."""
+    listed = list(entries)
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     at = 0
-    for name, info in wanted.items():
-        size = info.end - info.start
+    for name, info, _ in listed:
+        end = at + info.end - info.start
         header[name] = {
             "dtype": info.dtype,
             "shape": list(info.shape),
-            "data_offsets": [at, at + size],
+            "data_offsets": [at, end],
         }
-        at += size
+        at = end
     raw = json.dumps(header).encode()
     raw += b" " * (-len(raw) % 8)
-    with source.open("rb") as old, target.open("wb") as new:
-        new.write(len(raw).to_bytes(8, "little") + raw)
-        for info in wanted.values():
-            old.seek(info.start)
-            remaining = info.end - info.start
-            while remaining:
-                block = old.read(min(remaining, _BLOCK))
-                new.write(block)
-                remaining -= len(block)
+    with target.open("wb") as file:
+        file.write(len(raw).to_bytes(8, "little") + raw)
+        for _, _, content in listed:
+            file.write(content())

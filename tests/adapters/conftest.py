@@ -131,7 +131,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     folder = tmp_path_factory.mktemp("llama")
-    tokenizer = _make_tokenizer()
+    tokenizer = make_tokenizer()
     tokenizer.save_pretrained(folder)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -154,10 +154,10 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tokenizer() -> "PreTrainedTokenizerBase":
-    return _make_tokenizer()
+    return make_tokenizer()
 
 
-def _make_tokenizer() -> "PreTrainedTokenizerBase":
+def make_tokenizer() -> "PreTrainedTokenizerBase":
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
