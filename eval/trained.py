@@ -45,9 +45,9 @@ class TrialSettings:
     tests: int = 500
     seeds: tuple[int, ...] = (1, 2, 3)
     method: str = "qlora"
-    steps: int = 300
-    batch: int = 32
-    rate: float = 2e-3
+    steps: int = 400
+    batch: int = 16
+    rate: float = 3e-3
     rank: int = 16
     draw: int = 1
 
