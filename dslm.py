@@ -22,6 +22,8 @@ from eval.gate.commands import EXAMPLES as GATES
 from eval.gate.commands import gate
 from eval.remote_commands import documents_app, jobs_app
 from eval.study.commands import eval_app
+from eval.study.grounding_command import EXAMPLES as GROUNDINGS
+from eval.study.grounding_command import grounding
 from indexer.errors import BadInput, DslmError, NotFound
 from indexer.settings import Paths
 from service.key_commands import keys_app
@@ -53,6 +55,7 @@ app.add_typer(jobs_app, name="jobs")
 app.add_typer(keys_app, name="keys")
 app.command("ask", epilog=examples(*QUESTIONS))(ask)
 eval_app.command("gate", epilog=examples(*GATES))(gate)
+eval_app.command("grounding", epilog=examples(*GROUNDINGS))(grounding)
 
 Question = Annotated[str, typer.Argument(help="in quotation marks")]
 

@@ -15,7 +15,7 @@ import numpy as np
 from eval.comparing import Comparison, bootstrap, compare, detectable, noise_floor
 from eval.report import Grid
 from eval.scoring.labels import classify
-from eval.scoring.numbers import lm_eval_flexible, lm_eval_strict
+from eval.study.measures import further
 from eval.study.results import Record
 from eval.study.run import scores
 from eval.study.spec import ConditionSpec, Study, TaskSpec
@@ -127,8 +127,8 @@ def _task(study: Study, task: TaskSpec, records: Sequence[Record], times: bool) 
         yield _power(shared, records)
         yield from _won_and_lost(compared, records)
     if task.kind in ("label", "choice"):
-        yield _labels(study, records)
         yield from _classes(shared, records)
+    yield from further(study, task, records)
     yield _costs(study, task, records, times)
 
 
@@ -141,14 +141,11 @@ def _conditions(study: Study, task: TaskSpec, records: Sequence[Record], times: 
     head = ["condition", "score", "95 %", "answers", "none read", "cut off"]
     head += ["p50 s", "p95 s"] if times else []
     head += ["tokens in", "out", "cost"]
-    if task.kind == "number":
-        head += ["lm-eval strict", "flexible"]
     rows: list[tuple[str, ...]] = []
     for condition in study.conditions:
         own = [one for one in records if one.condition == condition.name]
         if own:
-            cells = _cells(condition, own, times)
-            rows.append((condition.name, *cells, *_lm_eval(task, own)))
+            rows.append((condition.name, *_cells(condition, own, times)))
     return Grid(f"{task.name}, by condition", tuple(head), tuple(rows))
 
 
@@ -173,16 +170,6 @@ def _cells(condition: ConditionSpec, records: Sequence[Record], times: bool) -> 
         f"{spent_in:.0f}",
         f"{spent_out:.0f}",
         f"{cost:.6f}" if cost else "-",
-    )
-
-
-def _lm_eval(task: TaskSpec, records: Sequence[Record]) -> tuple[str, ...]:
-    """The shares that lm-evaluation-harness' two ways of reading would give."""
-    if task.kind != "number":
-        return ()
-    return tuple(
-        f"{fmean(read(one.answer) == lm_eval_strict(one.expected) for one in records):.3f}"
-        for read in (lm_eval_strict, lm_eval_flexible)
     )
 
 
@@ -258,20 +245,6 @@ def _differing(records: Sequence[Record], right: str, wrong: str) -> Iterable[Si
         if one.score > other.score:
             asked = one.messages[-1]["content"]
             yield Side(asked, one.expected, one.answer, other.answer)
-
-
-def _labels(study: Study, records: Sequence[Record]) -> Grid:
-    head = ("condition", "accuracy", "macro F1", "weighted F1", "micro F1", "no label")
-    rows = []
-    for condition in study.conditions:
-        own = [one for one in records if one.condition == condition.name]
-        if own:
-            found = classify([one.expected for one in own], [one.found for one in own])
-            f1 = [found.averages[name].f1 for name in ("macro", "weighted", "micro")]
-            told = (found.accuracy, *f1)
-            cells = tuple(f"{value:.3f}" for value in told)
-            rows.append((condition.name, *cells, f"{found.invalid:.1%}"))
-    return Grid("As a classification", head, tuple(rows))
 
 
 def _classes(shared: Mapping[str, Sequence[float]], records: Sequence[Record]) -> Iterable[Block]:

@@ -50,6 +50,7 @@ pre { background: var(--band); padding: .8rem; overflow-x: auto; font-size: .8re
   body { max-width: none; padding: 0; font-size: 10pt; } .wide { overflow: visible; }
   table { font-size: 7.5pt; } td.said { min-width: 0; }
   tr, figure, h3 { break-inside: avoid; } h2, h3 { break-after: avoid; }
+  details::details-content { content-visibility: visible; block-size: auto; }
   pre { white-space: pre-wrap; overflow-wrap: anywhere; } }
 """
 
