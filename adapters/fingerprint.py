@@ -1,6 +1,7 @@
-"""Whether an engine applies an adapter as it was trained, told by log-probabilities of prompts.
+"""Whether an engine applies an adapter as it was trained, told by log-probabilities of tokens.
 
-A fingerprint holds what the base and the adapter make of a few prompts where the version was made;
+A fingerprint holds how probable the base and the adapter found some tokens after a few prompts,
+where the version was made;
 `adapters.fingerprinting` computes it, and alone of the two imports torch.
 """
 
@@ -24,10 +25,17 @@ PROMPTS: Final = (
 # Nats. An engine that is asked nothing else answers the same twice; this is above fp32's rounding.
 LEAST_EFFECT: Final = 0.001
 LEAST_GAP: Final = 0.02
-# So many times the noise that was seen is no noise.
+# So many times the noise that was seen is no noise; on its way through other kernels an adapter
+# gathers about as much as its base (`python -m eval families` prints both).
 ABOVE_NOISE: Final = 4.0
+ABOVE_OTHERS: Final = 2.5
 # A large change is rounded by a share of itself: bf16 carries eight bits, layer after layer.
-ROUNDED: Final = 0.15
+ROUNDED: Final = 0.05
+
+# Of each text the end and the middle are asked, each for so many tokens that may follow.
+LONGEST: Final = 48
+SHORTEST: Final = 8
+ASKED: Final = 16
 
 Logprobs: TypeAlias = Sequence[Sequence[float]]
 
@@ -46,22 +54,22 @@ Nats = Annotated[tuple[float, ...], *_TEXT]
 
 
 class Fingerprint(BaseModel):
-    """Prompts as token ids, and the log-probabilities (nats) of each one's tokens but the first."""
+    """Prompts as token ids, and the log-probability (nats) that each of `tokens` follows them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    tokens: Tokens
     prompts: tuple[Tokens, ...]
     base: tuple[Nats, ...]
     adapter: tuple[Nats, ...]
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        wanted = [len(prompt) - 1 for prompt in self.prompts]
-        if not any(size > 0 for size in wanted):
-            raise ValueError("holds no prompt of two tokens")
+        if not self.tokens or not self.prompts or not all(self.prompts):
+            raise ValueError("asks for nothing")
         for name, found in (("base", self.base), ("adapter", self.adapter)):
-            if [len(one) for one in found] != wanted:
-                raise ValueError(f"`{name}` has not one value for each token after the first")
+            if [len(one) for one in found] != [len(self.tokens)] * len(self.prompts):
+                raise ValueError(f"`{name}` has not one value for each token after each prompt")
         return self
 
     @property
@@ -72,7 +80,7 @@ class Fingerprint(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What an engine said to the prompts: the base twice, which shows its noise, and the adapter.
+    """What an engine said of the tokens: the base twice, which shows its noise, and the adapter.
 
     `effect`, `noise` and `gap` are root mean squares in nats; `gap` is how far the adapter is from
     its fingerprint, of which `allowed` is rounding. Both are None where there is no fingerprint.
@@ -107,7 +115,7 @@ class Reading:
 def read(
     base: Logprobs, again: Logprobs, adapter: Logprobs, fingerprint: Fingerprint | None
 ) -> Reading:
-    """Compare. ValueError if the engine's answer is not of the prompts' length.
+    """Compare. ValueError if they are not of one size.
 
     How far the engine's base is from the fingerprint's shows what the two computations differ by
     anyway: another precision, other kernels, a quantised base.
@@ -116,8 +124,19 @@ def read(
     if fingerprint is None:
         return Reading(effect, noise)
     elsewhere = apart(base, fingerprint.base)
-    allowed = max(LEAST_GAP, ABOVE_NOISE * elsewhere + ROUNDED * fingerprint.effect)
+    allowed = max(LEAST_GAP, ABOVE_OTHERS * elsewhere + ROUNDED * fingerprint.effect)
     return Reading(effect, noise, apart(adapter, fingerprint.adapter), allowed)
+
+
+def asked_of(
+    texts: Sequence[Sequence[int]], context: int
+) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
+    """Prompts and tokens to ask for, from texts as token ids: the same for the same texts."""
+    longest = max(SHORTEST, min(LONGEST, context // 2))
+    whole = [tuple(text[:longest]) for text in texts]
+    prompts = tuple(part for text in whole for part in (text[: max(1, len(text) // 2)], text))
+    known = sorted({token for text in whole for token in text})
+    return prompts, tuple(known[at * len(known) // ASKED] for at in range(min(ASKED, len(known))))
 
 
 def apart(one: Logprobs, other: Logprobs) -> float:

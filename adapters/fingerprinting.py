@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from adapters.base import BaseProfile
-from adapters.fingerprint import PROMPTS, Fingerprint
-
-_LONGEST: Final = 48
-_SHORTEST: Final = 8
+from adapters.fingerprint import PROMPTS, Fingerprint, asked_of
+from adapters.templates import encoded
 
 
 def fingerprint_of(folder: Path, base: BaseProfile) -> Fingerprint:
@@ -29,36 +27,37 @@ def fingerprint_of(folder: Path, base: BaseProfile) -> Fingerprint:
 
 def take(lora: Any, tokenizer: PreTrainedTokenizerBase, context: int) -> Fingerprint:
     """Of a base with an adapter attached, wherever it lies; it is left as it was found."""
-    prompts = _prompts(tokenizer, context)
+    prompts, tokens = asked_of(_texts(tokenizer), context)
     was_training = lora.training
     lora.eval()
     try:
         with torch.no_grad():
-            adapter = _logprobs(lora, prompts)
+            adapter = _logprobs(lora, prompts, tokens)
             with lora.disable_adapter():
-                base = _logprobs(lora, prompts)
+                base = _logprobs(lora, prompts, tokens)
     finally:
         lora.train(was_training)
-    return Fingerprint(prompts=prompts, base=base, adapter=adapter)
+    return Fingerprint(tokens=tokens, prompts=prompts, base=base, adapter=adapter)
 
 
-def _prompts(tokenizer: PreTrainedTokenizerBase, context: int) -> tuple[tuple[int, ...], ...]:
-    """The same conversations for every base, in its own template; their ends, where they differ."""
-    longest = max(_SHORTEST, min(_LONGEST, context // 2))
+def _texts(tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """The same short conversations for every base, in its own template."""
     found = []
     for text in PROMPTS:
         asked, answer = text[: len(text) // 2], text[len(text) // 2 :]
         turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
-        encoded = tokenizer.apply_chat_template(turns, tokenize=True, return_dict=True)
-        found.append(tuple(encoded["input_ids"][:longest]))
-    return tuple(found)
+        found.append(encoded(tokenizer, turns, opened=False))
+    return found
 
 
-def _logprobs(lora: Any, prompts: Sequence[Sequence[int]]) -> tuple[tuple[float, ...], ...]:
+def _logprobs(
+    lora: Any, prompts: Sequence[Sequence[int]], tokens: Sequence[int]
+) -> tuple[tuple[float, ...], ...]:
+    """How probable each token is after each prompt: natural logarithms, (prompts, tokens)."""
     found = []
     for prompt in prompts:
-        tokens = torch.tensor([list(prompt)], device=lora.device)
-        logits = lora(input_ids=tokens, use_cache=False).logits[0, :-1].float()
-        chosen = torch.log_softmax(logits, -1).gather(1, tokens[0, 1:, None])[:, 0]
+        ids = torch.tensor([list(prompt)], device=lora.device)
+        logits = lora(input_ids=ids, use_cache=False).logits[0, -1].float()
+        chosen = torch.log_softmax(logits, -1)[list(tokens)]
         found.append(tuple(round(value, 4) for value in chosen.tolist()))
     return tuple(found)

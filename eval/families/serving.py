@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import httpx
 
-from adapters.fingerprint import Reading, read
+from adapters.fingerprint import Fingerprint, Reading, read
 from eval.client import Client
 from eval.families.making import ANSWER, QUESTIONS, RANK, SYSTEM, Made
 from eval.running import Running, running_service, wait_ready
@@ -76,16 +76,20 @@ def _compared(service: Running, made: Made) -> Reading:
             next(card["id"] for card in cards if bool(card["parent"]) == is_adapter)
             for is_adapter in (False, True)
         )
-        asked = [list(prompt) for prompt in known.prompts]
-        first, again, third = (_logprobs(engine, name, asked) for name in (base, base, adapter))
+        first, again, third = (_logprobs(engine, name, known) for name in (base, base, adapter))
     return read(first, again, third, known)
 
 
-def _logprobs(engine: httpx.Client, name: str, prompts: list[list[int]]) -> list[list[float]]:
-    body: dict[str, Any] = {"model": name, "prompt": prompts, "max_tokens": 1, "temperature": 0}
-    answer = engine.post("/v1/completions", json={**body, "prompt_logprobs": 0})
-    choices = answer.raise_for_status().json()["choices"]
-    return [
-        [next(iter(place.values()))["logprob"] for place in choice["prompt_logprobs"][1:]]
-        for choice in choices
-    ]
+def _logprobs(engine: httpx.Client, name: str, known: Fingerprint) -> list[list[float]]:
+    body: dict[str, Any] = {
+        "model": name,
+        "prompt": [list(prompt) for prompt in known.prompts],
+        "max_tokens": 1,
+        "temperature": 0,
+        "logprobs": 1,
+        "logprob_token_ids": list(known.tokens),
+        "return_tokens_as_token_ids": True,
+    }
+    answer = engine.post("/v1/completions", json=body).raise_for_status().json()
+    said = [choice["logprobs"]["top_logprobs"][0] for choice in answer["choices"]]
+    return [[one[f"token_id:{token}"] for token in known.tokens] for one in said]

@@ -12,14 +12,15 @@ from safetensors.numpy import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from adapters.base import BaseProfile
-from adapters.fingerprint import Fingerprint, read
+from adapters.fingerprint import Fingerprint, asked_of, read
 from adapters.fingerprinting import fingerprint_of
 from adapters.registry import AdapterRegistry
 from indexer.settings import Paths
 
 from .merging.test_merge import random_adapter
 
-BASE = ((-1.0, -2.0, -3.0), (-0.5, -4.0))
+BASE = ((-1.0, -2.0, -3.0), (-0.5, -4.0, -1.0))
+TOKENS = (7, 8, 9)
 PROMPTS = ((1, 2, 3, 4), (1, 5, 6))
 
 
@@ -27,7 +28,7 @@ def moved(nats: float, of: tuple[tuple[float, ...], ...] = BASE) -> tuple[tuple[
     return tuple(tuple(value + nats for value in row) for row in of)
 
 
-KNOWN = Fingerprint(prompts=PROMPTS, base=BASE, adapter=moved(0.5))
+KNOWN = Fingerprint(tokens=TOKENS, prompts=PROMPTS, base=BASE, adapter=moved(0.5))
 
 
 def test_what_is_written_is_what_is_read() -> None:
@@ -40,12 +41,15 @@ def test_what_is_written_is_what_is_read() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("prompts", [[1]]),
+        ("prompts", ["", "1"]),
         ("prompts", []),
+        ("prompts", ["1 2 3"]),
+        ("tokens", ""),
+        ("tokens", "7 8"),
         ("base", ["-1 -2", "-0.5 -4"]),
-        ("adapter", ["-1 -2 nan", "-0.5 -4"]),
+        ("adapter", ["-1 -2 nan", "-0.5 -4 -1"]),
         ("adapter", ["-1 -2 -3"]),
-        ("base", ["-1 -2 none", "-0.5 -4"]),
+        ("base", ["-1 -2 none", "-0.5 -4 -1"]),
     ],
 )
 def test_a_damaged_fingerprint_is_refused(field: str, value: object) -> None:
@@ -83,6 +87,15 @@ def test_answers_of_other_lengths_are_no_reading() -> None:
         read(BASE, BASE, ((-1.0, -2.0), (-0.5, -4.0)), KNOWN)
 
 
+def test_what_is_asked_lies_within_the_texts_and_the_context() -> None:
+    texts = [list(range(100)), list(range(50, 60)), [3]]
+    prompts, tokens = asked_of(texts, 40)
+    assert [len(prompt) for prompt in prompts] == [10, 20, 5, 10, 1, 1]
+    assert len(tokens) == 16
+    assert set(tokens) <= {token for prompt in prompts for token in prompt}
+    assert asked_of(texts, 40) == (prompts, tokens)
+
+
 @pytest.fixture
 def llama_base(llama: Path) -> BaseProfile:
     return BaseProfile.read(llama)
@@ -97,10 +110,9 @@ def test_a_fingerprint_is_what_peft_says(llama_base: BaseProfile, tmp_path: Path
     for wanted, network in ((taken.base[0], causal), (said, None)):
         network = network or PeftModel.from_pretrained(causal, folder).eval()
         with torch.no_grad():
-            logits = network(input_ids=ids).logits[0]
-        for place, value in enumerate(wanted):
-            expected = torch.log_softmax(logits[place], -1)[prompt[place + 1]].item()
-            assert value == pytest.approx(expected, abs=1e-3)
+            expected = torch.log_softmax(network(input_ids=ids).logits[0, -1], -1)
+        for token, value in zip(taken.tokens, wanted, strict=True):
+            assert value == pytest.approx(expected[token].item(), abs=1e-3)
     assert taken.effect > 0.1
     assert not read(taken.base, taken.base, taken.adapter, taken).fault
 

@@ -62,6 +62,7 @@ class FakeEngine:
                 Route("/v1/unload_lora_adapter", self.unload, methods=["POST"]),
                 Route("/v1/chat/completions", self.chat, methods=["POST"]),
                 Route("/v1/completions", self.complete, methods=["POST"]),
+                Route("/tokenize", self.tokenize, methods=["POST"]),
             ]
         )
 
@@ -132,7 +133,7 @@ class FakeEngine:
 
     async def complete(self, request: Request) -> Response:
         body = await request.json()
-        probes = body.get("prompt_logprobs") is not None
+        probes = "logprob_token_ids" in body
         (self.probed if probes else self.asked).append(body["model"] if probes else body)
         if body["model"] not in {BASE, *self.adapters}:
             return _refusal(404, f"The model `{body['model']}` does not exist.", "model")
@@ -152,27 +153,26 @@ class FakeEngine:
         more = {"service_tier": None, "kv_transfer_params": None}
         return JSONResponse({**head, "choices": choices, "usage": usage, **more})
 
+    async def tokenize(self, request: Request) -> Response:
+        words = (await request.json())["prompt"].split()
+        return JSONResponse({"tokens": [sum(word.encode()) for word in words]})
+
     async def _probe(self, body: dict[str, Any]) -> Response:
-        """What the model thinks of each token of the prompts, as vLLM tells it."""
+        """How probable the model finds the tokens after each prompt, as vLLM tells it."""
         while self.mute:
             await asyncio.sleep(0.01)
-        told = [self._thinks(body["model"], prompt) for prompt in body["prompt"]]
+        tokens = body["logprob_token_ids"]
+        told = [self._thinks(body["model"], prompt, tokens) for prompt in body["prompt"]]
         if any(math.isinf(value) for values in told for value in values):
             return _refusal(400, "Out of range float values are not JSON compliant")
-        choices = [
-            {
-                "index": i,
-                "text": "",
-                "finish_reason": "length",
-                "prompt_logprobs": [None, *({"7": {"logprob": v, "rank": 1}} for v in values)]
-                if self.tells
-                else None,
-            }
-            for i, values in enumerate(told)
-        ]
+        choices = []
+        for index, values in enumerate(told):
+            said = {f"token_id:{t}": value for t, value in zip(tokens, values, strict=True)}
+            logprobs = {"top_logprobs": [said]} if self.tells else None
+            choices.append({"index": index, "text": "", "logprobs": logprobs})
         return JSONResponse({"id": "cmpl-1", "object": "text_completion", "choices": choices})
 
-    def _thinks(self, called: str, prompt: str | list[int]) -> list[float]:
+    def _thinks(self, called: str, prompt: list[int], tokens: list[int]) -> list[float]:
         """By the fingerprint of an adapter that it holds, where one knows the prompt."""
         moved = next((n for prefix, n in self.moves.items() if called.startswith(prefix)), None)
         for name, folder in self.adapters.items():
@@ -183,8 +183,7 @@ class FakeEngine:
                     return list((known.base if called == BASE else known.adapter)[at])
                 return [value + moved for value in known.base[at]]
         nats = 0.0 if called == BASE else 0.5 if moved is None else moved
-        tokens = prompt.split() if isinstance(prompt, str) else prompt
-        return [nats - 1.0 - place % 3 for place in range(len(tokens) - 1)]
+        return [nats - 1.0 - token % 3 for token in tokens]
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:

@@ -18,7 +18,10 @@ from tests.service.fake_engine import FakeEngine, serving
 from tests.service.test_switch import Shelf, labels, manifest
 
 KNOWN = Fingerprint(
-    prompts=((1, 2, 3), (4, 5)), base=((-1.0, -2.0), (-3.0,)), adapter=((-1.5, -1.0), (-2.0,))
+    tokens=(7, 8),
+    prompts=((1, 2, 3), (4, 5)),
+    base=((-1.0, -2.0), (-3.0, -1.0)),
+    adapter=((-1.5, -1.0), (-2.0, -1.5)),
 )
 
 
