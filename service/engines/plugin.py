@@ -2,7 +2,8 @@
 
 vLLM 0.32 gives such rows the index -1, and `vllm.lora.ops.torch_ops` takes it for the last slot:
 once every slot is filled, whoever asks the base beside an adapter is answered with the weights of
-another. vLLM calls `register` in each of its processes.
+another. And it counts on one row for each request: of several with `echo` and `logprobs`, which
+want the logits of whole prompts, it dies. vLLM calls `register` in each of its processes.
 """
 
 import functools
@@ -28,7 +29,11 @@ def register() -> None:
 
 
 def without_strangers(operation: Callable[..., None]) -> Callable[..., None]:
-    """Like the operation, but a row whose index is negative brings nothing."""
+    """Like the operation, but a row whose index is negative brings nothing.
+
+    Nor do rows that no index was told of, those of a whole prompt among several requests: what an
+    adapter changes in the output layer itself is missing there.
+    """
     if getattr(operation, "mended", False):
         return operation
 
@@ -36,6 +41,8 @@ def without_strangers(operation: Callable[..., None]) -> Callable[..., None]:
     def mended(
         inputs: Any, weights: Any, outputs: Any, indices: Any, *more: Any, **named: Any
     ) -> None:
+        if len(indices) not in (1, len(inputs)):
+            return
         strangers = (indices < 0)[: inputs.shape[0], None]
         operation(inputs.masked_fill(strangers, 0), weights, outputs, indices, *more, **named)
 

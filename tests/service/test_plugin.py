@@ -36,6 +36,16 @@ def test_rows_without_an_adapter_bring_nothing_and_the_others_are_untouched() ->
     assert torch.equal(right[[0, 2]], wrong[[0, 2]])
 
 
+def test_rows_of_a_whole_prompt_among_several_requests_are_left_as_the_base_made_them() -> None:
+    inputs, outputs = torch.randn(5, 4), torch.zeros(5, 2)
+    with pytest.raises(RuntimeError):
+        shrink(inputs, WEIGHTS, outputs, torch.tensor([0, 1]))
+    without_strangers(shrink)(inputs, WEIGHTS, outputs, torch.tensor([0, 1]))
+    assert not outputs.any()
+    without_strangers(shrink)(inputs, WEIGHTS, outputs, torch.tensor([1]))
+    assert outputs.any(1).all(), "a request that is alone has its adapter on every row"
+
+
 def test_a_second_mend_changes_nothing() -> None:
     once = without_strangers(shrink)
     assert without_strangers(once) is once
