@@ -104,7 +104,7 @@ def _guard(app: FastAPI, settings: ServiceSettings, drain: Drain) -> None:
     origins = tuple(settings.cors_origins.split())
     app.add_middleware(
         Gate,
-        ring=KeyRing(KeyFile(settings.store)),
+        ring=KeyRing(KeyFile(settings.store, settings.keys)),
         hosts=Hosts(settings.allowed_hosts, local_only=is_loopback(settings.host)),
         open_without_keys=is_loopback(settings.host) or settings.allow_open,
         open_metrics=settings.open_metrics,

@@ -67,10 +67,10 @@ class Keys(BaseModel):
 
 
 class KeyFile:
-    """The keys of a store. Readable and writable by its owner alone."""
+    """The keys of a store, or those of another file. Readable and writable by its owner alone."""
 
-    def __init__(self, store: Path) -> None:
-        self.path = store / FILE_NAME
+    def __init__(self, store: Path, file: Path | None = None) -> None:
+        self.path = file or store / FILE_NAME
 
     def read(self) -> tuple[Key, ...]:
         """StoreError if the file is there and cannot be understood."""

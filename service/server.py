@@ -50,7 +50,7 @@ class Server(uvicorn.Server):
 def serve(settings: ServiceSettings) -> int:
     """Serve until SIGINT or SIGTERM; 0 after a clean stop, 1 if the engine cannot be kept up."""
     set_up_logging(settings)
-    keys = KeyFile(settings.store).read()
+    keys = KeyFile(settings.store, settings.keys).read()
     refuse_to_stand_open(settings.host, keys, allow_open=settings.allow_open)
     if not keys:
         log.warning("NO API KEYS: whoever reaches %s may ask and change all", settings.host)

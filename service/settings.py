@@ -75,6 +75,9 @@ class ServiceSettings(BaseSettings):
     max_queued: Annotated[int, Field(ge=0, description="waiting requests of a domain")] = 64
     queue_seconds: Annotated[float, Field(gt=0, description="longest wait for a place")] = 30.0
     shares: Annotated[str, Field(description="weights of domains, `legal=3 support=1`")] = ""
+    keys: Annotated[
+        Path | None, Field(description="file of the API keys; unset: keys.json in the store")
+    ] = None
     allow_open: Annotated[
         bool, Field(description="serve other addresses than loopback without any API key")
     ] = False

@@ -174,6 +174,10 @@ class Telemetry:
         self.in_flight = Gauge("dslm_in_flight", "answers in flight", registry=registry)
         self.releases = ReleaseMeters(registry, SECONDS)
         self.queued = Gauge("dslm_queued", "requests that wait for a place", registry=registry)
+        self.store_free = Gauge(
+            "dslm_store_free_bytes", "on the disk that the store lies on", registry=registry
+        )
+        self.store_size = Gauge("dslm_store_size_bytes", "of that disk", registry=registry)
 
     def _insides(self, registry: CollectorRegistry) -> None:
         self.leases = Gauge(
@@ -206,6 +210,9 @@ class Telemetry:
             ["domain"],
             buckets=SECONDS,
             registry=registry,
+        )
+        self.swaps_refused = Counter(
+            "dslm_swaps_refused", "releases that could not go live", ["domain"], registry=registry
         )
         self.engine_ready = Gauge(
             "dslm_engine_ready", "1 while it answers", ["engine"], registry=registry

@@ -86,7 +86,8 @@ class ReleaseChanges:
             self._releases.domain(name)
             if wanted.adapter:
                 registered = self._releases.opening.registered(name, wanted.adapter)
-                adapter = await stack.enter_async_context(registered)
+                with self._releases.refusals(name):
+                    adapter = await stack.enter_async_context(registered)
 
             def make() -> Release:
                 return self._make(name, adapter, cause, wanted.snapshot, changes, wanted.note)
@@ -105,7 +106,8 @@ class ReleaseChanges:
             await self._refuse_unmeasured(name)
             if reference:
                 registered = self._releases.opening.registered(name, reference)
-                adapter = await stack.enter_async_context(registered)
+                with self._releases.refusals(name):
+                    adapter = await stack.enter_async_context(registered)
             return await self._releases.flip(
                 name, lambda: self._make(name, adapter, cause), self._activate(name, cause)
             )

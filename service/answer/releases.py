@@ -8,8 +8,8 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 
 from adapters.registry import AdapterRegistry
 from adapters.release import Release, ReleaseStore
@@ -124,6 +124,15 @@ class Releases:
         """One change of a domain at a time: they wait here, not on threads that others need."""
         return self._changing[name]
 
+    @contextmanager
+    def refusals(self, name: str) -> Iterator[None]:
+        """Count what keeps a release from going live, the engine's refusal of its adapter too."""
+        try:
+            yield
+        except DslmError:
+            self._telemetry.swaps_refused.labels(name).inc()
+            raise
+
     async def flip(self, name: str, target: Callable[[], Release], publish: Publish) -> Release:
         """Open `target` first: if that fails nothing has changed. Then LIVE, then the reference.
 
@@ -131,6 +140,12 @@ class Releases:
         the new one and has changed nothing: then that is opened.
         """
         began = time.monotonic()
+        with self.refusals(name):
+            release = await self._flip(name, target, publish)
+        self._telemetry.swaps.labels(name).observe(time.monotonic() - began)
+        return release
+
+    async def _flip(self, name: str, target: Callable[[], Release], publish: Publish) -> Release:
         async with self._changing[name]:
             for _ in range(MOST_TRIES):
                 release = await asyncio.to_thread(target)
@@ -143,12 +158,9 @@ class Releases:
                 if published.number == release.number:
                     self._replace(name, opened)
                     await self._match(name)
-                    break
+                    return release
                 self.opening.close(opened)
-            else:
-                raise Conflict(f"Others change the releases of '{name}' all the time", "Try again")
-        self._telemetry.swaps.labels(name).observe(time.monotonic() - began)
-        return release
+        raise Conflict(f"Others change the releases of '{name}' all the time", "Try again")
 
     async def put_beside(
         self, name: str, part: Part, number: int, publish: Callable[[], Release]

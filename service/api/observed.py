@@ -1,11 +1,18 @@
 """What is looked up when somebody asks for metrics, since nothing happens when it changes."""
 
+import shutil
+from contextlib import suppress
+
 from service.bootstrap import Service
 
 
 def observe(service: Service) -> None:
-    """Live releases, and what the last job of each domain left out."""
+    """Live releases, what the last job of each domain left out, and the room that is left."""
     telemetry = service.telemetry
+    with suppress(OSError):  # a metric that stands still must not end all of them
+        disk = shutil.disk_usage(service.settings.store)
+        telemetry.store_free.set(disk.free)
+        telemetry.store_size.set(disk.total)
     for name, release in service.releases.live().items():
         telemetry.release.labels(name).set(release.number)
     seen: set[str] = set()
