@@ -4,7 +4,7 @@
 #   make setup PROFILE=cpu                        force a profile (gpu or cpu)
 #   make heldout BANKING77=folder                 with banking77's train.jsonl and test.jsonl
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format tour heldout bench fuzz docs lock clean
+.PHONY: help setup serve test check format tour heldout families bench fuzz docs lock clean
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; \
@@ -52,6 +52,9 @@ tour: setup ## five minutes' walk through the product, each step checked
 
 heldout: setup ## the held-out questions in each mode, printed and put into the model card
 	@$(BIN)/python -m eval demo $(if $(BANKING77),--data $(BANKING77))
+
+families: setup ## every family of bases: trained on, served by vLLM, compared with peft
+	@$(BIN)/python -m eval families
 
 bench: setup ## speed, as ratios to a peer measured in the same run
 	@$(BIN)/python -m eval.bench relay

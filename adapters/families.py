@@ -1,13 +1,16 @@
 """Families of bases: how each is told by its configuration, and with what its adapters begin.
 
 The rates are those of torchtune's LoRA recipes for the family (`recipes/configs/<source>`), read
-there; where it has none, the default of QLoRA's own code.
+there; where it has none, and for what is no LoRA, the default of QLoRA's own code.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any, Final
+
+from adapters.base import find_base
 
 DEFAULT_RATE: Final = 2e-4
 QLORA: Final = "artidoro/qlora, its default"
@@ -39,3 +42,10 @@ def family_of(config: dict[str, Any]) -> Family:
     """By a base's config.json; DeepSeek's distilled bases are of the family they were made from."""
     kind = config.get("model_type")
     return next((family for family in FAMILIES if kind in family.types), OTHERS)
+
+
+def first_rate(base: str, method: str) -> float:
+    """Where a training begins that is told no learning rate; BaseRefused if there is no base."""
+    if method not in ("lora", "rslora", "qlora"):
+        return DEFAULT_RATE
+    return family_of(json.loads((find_base(base) / "config.json").read_text("utf-8"))).rate

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from adapters.command_line import DomainName, Workplace, workplace
+from adapters.training.crew import is_first
 from adapters.training.options import (
     Absent,
     Accumulate,
@@ -68,7 +69,7 @@ def train(
     epochs: Epochs = 3.0,
     batch: Batch = 8,
     accumulate: Accumulate = 1,
-    rate: Rate = 2e-4,
+    rate: Rate = None,
     patience: Patience = 3,
     seed: Seed = 0,
     tracker: Track = Tracker.none,
@@ -79,6 +80,7 @@ def train(
 
     Three rows are shown first, seen and learned. A killed run goes on with the same command.
     """
+    from adapters.families import first_rate
     from adapters.training.extras import admit_extras
     from adapters.training.settings import TrainSettings
     from adapters.training.shots import ShotSettings
@@ -103,7 +105,7 @@ def train(
         epochs=epochs,
         batch=batch,
         accumulate=accumulate,
-        learning_rate=rate,
+        learning_rate=rate or first_rate(place.base, method.value),
         validation=validation,
         patience=patience,
         seed=seed,
@@ -111,7 +113,8 @@ def train(
     )
     shots = ShotSettings(demonstrations, passages, absent, seed=seed)
     made = _train_and_keep(place, domain, wanted, shots, tracker, dry_run=dry_run)
-    typer.echo(made or "Nothing was trained")
+    if is_first():
+        typer.echo(made or "Nothing was trained")
 
 
 def _train_and_keep(
@@ -129,14 +132,14 @@ def _train_and_keep(
 
     base = BaseProfile.read(place.base)
     run = _run_folder(place, wanted, shots, base)
-    tracker = Tracker.none if dry_run else tracker
-    if wanted.method == "full":
+    tracker = Tracker.none if dry_run or not is_first() else tracker
+    if wanted.method == "full" and is_first():
         folder = _train(place, domain, replace(wanted, run=run), shots, tracker, dry_run)
         return str(folder) if folder else None
     with tempfile.TemporaryDirectory(prefix="dslm-train-") as staged:
         there = replace(wanted, run=run, out=Path(staged) / wanted.name)
         made = _train(place, domain, there, shots, tracker, dry_run)
-        if made is None:
+        if made is None or not is_first():
             return None
         registry = AdapterRegistry(place.paths)
         added = registry.add(made, wanted.name, base=base, max_rank=place.max_rank)
@@ -159,7 +162,8 @@ def _train(
     from adapters.training.train import train_adapter
 
     def preview(plan: "Plan") -> None:
-        show(plan, wanted)
+        if is_first():
+            show(plan, wanted)
         if dry_run:
             raise _Enough
 
@@ -169,7 +173,8 @@ def _train(
     ):
 
         def report(progress: "Progress") -> None:
-            report_training(progress)
+            if is_first():
+                report_training(progress)
             track(progress)
 
         try:

@@ -48,7 +48,7 @@ Steps = Annotated[int | None, typer.Option(min=1, help="optimiser steps; else ep
 Epochs = Annotated[float, typer.Option(min=0.01, help="passes over the rows")]
 Batch = Annotated[int, typer.Option(min=1, help="rows at once")]
 Accumulate = Annotated[int, typer.Option(min=1, help="batches to a step")]
-Rate = Annotated[float, typer.Option(min=0.0, help="learning rate")]
+Rate = Annotated[float | None, typer.Option(min=0.0, help="learning rate; else the family's")]
 Patience = Annotated[int, typer.Option(min=1, help="checks without gain before the end")]
 Seed = Annotated[int, typer.Option(help="same seed, same adapter")]
 Out = Annotated[Path | None, typer.Option(help="folder of the base that --method full makes")]

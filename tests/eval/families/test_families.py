@@ -9,7 +9,7 @@ import pytest
 from adapters.base import BaseProfile
 from adapters.counting import TokenCounter
 from adapters.errors import AdapterRefused
-from adapters.families import FAMILIES, OTHERS, family_of
+from adapters.families import FAMILIES, OTHERS, family_of, first_rate
 from adapters.prompt import Message, compose
 from adapters.templates import takes_system, without_system
 from adapters.training.rendering import Rendering, Row, render
@@ -111,3 +111,9 @@ def test_a_system_text_goes_before_the_first_question() -> None:
     (only,) = without_system(parts)
     assert [part["text"] for part in only["content"]] == ["Be brief.\n\n", "One?"]
     assert json.dumps(turns[1]) == '{"role": "user", "content": "One?"}', "the caller's is kept"
+
+
+@pytest.mark.parametrize(("method", "rate"), [("lora", 2e-5), ("qlora", 2e-5), ("dpo", 2e-4)])
+def test_learning_begins_at_the_familys_rate(tmp_path: Path, method: str, rate: float) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "gemma2"}', "utf-8")
+    assert first_rate(str(tmp_path), method) == rate
