@@ -40,9 +40,7 @@ def test_markers_behind_a_sentence_are_its_own() -> None:
     text = "It holds 1.7 litres [1]. Descale it monthly. [2][1]\nThat is all."
     assert told(text, n1=KETTLE, n2=SCALE) == [
         ("It holds 1.7 litres .", (KETTLE,)),
-        ("Descale it monthly.", (KETTLE, SCALE))
-        if False
-        else ("Descale it monthly.", (SCALE, KETTLE)),
+        ("Descale it monthly.", (SCALE, KETTLE)),
         ("That is all.", ()),
     ]
 
