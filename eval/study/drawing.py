@@ -102,9 +102,9 @@ def _confusion(what: Confusion, number: int) -> str:
     count = len(what.classes)
     shares = [[n / max(1, sum(row)) for n in row] for row in what.counts]
     with _figure(number, min(7.6, 1.4 + 0.25 * count)) as (figure, axes):
-        mesh = axes.pcolormesh(shares, cmap="Blues", vmin=0, vmax=1, edgecolors="none", linewidth=0)
+        axes.pcolormesh(shares, cmap="Blues", vmin=0, vmax=1, edgecolors="none", linewidth=0)
         axes.invert_yaxis()
-        axes.set_title(what.title)
+        axes.set_title(f"{what.title}; dark: all of the row")
         if count <= 25:
             axes.set_xticks(
                 [at + 0.5 for at in range(count + 1)],
@@ -118,7 +118,6 @@ def _confusion(what: Confusion, number: int) -> str:
             axes.set_yticks([])
             axes.set_xlabel(f"answered: {count} classes in order, then none of them")
             axes.set_ylabel("expected")
-        figure.colorbar(mesh, ax=axes, shrink=0.7, label="share of the row")
         return _svg(figure, what.title)
 
 
