@@ -30,10 +30,11 @@ class State:
 
 
 class Checkpoint:
-    """Where one run keeps its state; without a folder it keeps none."""
+    """Where one run keeps its state; without a folder it keeps none. Not all processes write."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, *, writes: bool = True) -> None:
         self._folder = folder
+        self._writes = writes
 
     def load(self) -> State:
         """What a run that was cut short left, or the beginning."""
@@ -45,7 +46,7 @@ class Checkpoint:
 
     def save(self, state: State) -> None:
         """Replace what was saved before."""
-        if self._folder is None:
+        if self._folder is None or not self._writes:
             return
         content = io.BytesIO()
         torch.save({name: getattr(state, name) for name in State.__slots__}, content)
@@ -55,5 +56,5 @@ class Checkpoint:
 
     def clear(self) -> None:
         """Forget the run: what it made is stored."""
-        if self._folder is not None:
+        if self._folder is not None and self._writes:
             shutil.rmtree(self._folder, ignore_errors=True)

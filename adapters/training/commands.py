@@ -112,9 +112,7 @@ def train(
         answer_tokens=answer.max_tokens if demonstrations or passages else None,
     )
     shots = ShotSettings(demonstrations, passages, absent, seed=seed)
-    made = _train_and_keep(place, domain, wanted, shots, tracker, dry_run=dry_run)
-    if is_first():
-        typer.echo(made or "Nothing was trained")
+    _train_and_keep(place, domain, wanted, shots, tracker, dry_run=dry_run)
 
 
 def _train_and_keep(
@@ -125,25 +123,26 @@ def _train_and_keep(
     tracker: Tracker,
     *,
     dry_run: bool,
-) -> str | None:
-    """The new version's label and digest, or the new base's folder; None after a dry run."""
+) -> None:
+    """Print the new version's label and digest, or the new base's folder."""
     from adapters.base import BaseProfile
     from adapters.registry import AdapterRegistry
 
     base = BaseProfile.read(place.base)
     run = _run_folder(place, wanted, shots, base)
-    tracker = Tracker.none if dry_run or not is_first() else tracker
-    if wanted.method == "full" and is_first():
-        folder = _train(place, domain, replace(wanted, run=run), shots, tracker, dry_run)
-        return str(folder) if folder else None
+    tracker = tracker if is_first() and not dry_run else Tracker.none
     with tempfile.TemporaryDirectory(prefix="dslm-train-") as staged:
-        there = replace(wanted, run=run, out=Path(staged) / wanted.name)
+        keeps = wanted.method == "full" and is_first()
+        there = replace(wanted, run=run, out=wanted.out if keeps else Path(staged) / wanted.name)
         made = _train(place, domain, there, shots, tracker, dry_run)
-        if made is None or not is_first():
-            return None
-        registry = AdapterRegistry(place.paths)
-        added = registry.add(made, wanted.name, base=base, max_rank=place.max_rank)
-    return f"{added.label} {added.digest[:12]}"
+        if not is_first():
+            return
+        if made is not None and not keeps:
+            registry = AdapterRegistry(place.paths)
+            added = registry.add(made, wanted.name, base=base, max_rank=place.max_rank)
+            typer.echo(f"{added.label} {added.digest[:12]}")
+        else:
+            typer.echo(made or "Nothing was trained")
 
 
 class _Enough(Exception):

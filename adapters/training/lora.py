@@ -27,8 +27,9 @@ from transformers import (
 from adapters.base import BaseProfile
 from adapters.errors import TrainingFailed
 from adapters.training.checkpoint import Checkpoint, State, Weights
+from adapters.training.crew import Crew
 from adapters.training.loading import load_base
-from adapters.training.losses import lesson_loss
+from adapters.training.losses import learned_from, lesson_loss
 from adapters.training.optimising import check_gradients, optimiser_of
 from adapters.training.rendering import TokenRow, batches
 from adapters.training.settings import Progress, Report, TrainSettings
@@ -114,8 +115,10 @@ class Run:
         lora: PeftModel | PreTrainedModel,
         checkpoint: Checkpoint,
         report: Report,
+        crew: Crew | None = None,
     ) -> None:
         self._settings = settings
+        self._crew = crew or Crew()
         self._lora = lora
         self._checkpoint = checkpoint
         self._report = report
@@ -159,9 +162,13 @@ class Run:
         self._optimiser.zero_grad()
         total = 0.0
         for part in parts:
-            loss = lesson_loss(self._lora, part, settings.beta) / len(parts)
-            torch.autograd.backward(loss)
-            total += loss.item()
+            if own := self._crew.share(part):
+                share = learned_from(own) / learned_from(part) / len(parts)
+                loss = lesson_loss(self._lora, own, settings.beta) * share
+                torch.autograd.backward(loss)
+                total += loss.item()
+        total = self._crew.total(total)
+        self._crew.add_gradients(list(self._weights.values()))
         state.step += 1
         if not math.isfinite(total):
             raise TrainingFailed(
@@ -179,12 +186,13 @@ class Run:
             return None
         self._lora.eval()
         with torch.no_grad():
+            starts = range(0, len(held_out), settings.batch)
             losses = [
                 lesson_loss(self._lora, held_out[at : at + settings.batch], settings.beta).item()
-                for at in range(0, len(held_out), settings.batch)
+                for at in self._crew.share(starts)
             ]
         self._lora.train()
-        found = sum(losses) / len(losses)
+        found = self._crew.total(sum(losses)) / len(starts)
         state.waited += 1
         if state.best is None or found < state.best:
             state.best, state.best_weights, state.waited = found, self._copy(), 0

@@ -20,6 +20,13 @@ def lesson_loss(lora: Any, lessons: Sequence[tuple[TokenRow, ...]], beta: float)
     return preference_loss(lora, better, worse, beta) if worse else answer_loss(lora, better)
 
 
+def learned_from(lessons: Sequence[tuple[TokenRow, ...]]) -> int:
+    """What a loss is the mean of: answer tokens, or preferences."""
+    if any(len(lesson) > 1 for lesson in lessons):
+        return len(lessons)
+    return sum(len(row.tokens) - row.answer_start for lesson in lessons for row in lesson)
+
+
 def answer_loss(lora: Any, batch: Sequence[TokenRow]) -> torch.Tensor:
     """Mean cross-entropy over the batch's answer tokens, their end tokens included."""
     logits, answers = _answers(lora, batch)

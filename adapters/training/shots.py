@@ -92,7 +92,7 @@ def gives_away(demonstration: Demonstration, row: Row, near: float, runs: Shared
     return (
         bool(row.id and demonstration.id == row.id)
         or bool(row.group and demonstration.group == row.group)
-        or alike(demonstration.question, asked, near)
+        or alike(runs.without(demonstration.question), runs.without(asked), near)
         or runs.between(demonstration.question, asked)
     )
 

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +25,7 @@ from adapters.manifest import (
     to_json,
 )
 from adapters.tensors import read_header
+from adapters.training.crew import gathered
 from adapters.training.rendering import (
     Row,
     dataset_digest,
@@ -78,14 +79,14 @@ def train_adapter(
     from adapters.training import checkpoint, lora  # torch takes seconds: rows are checked first
     from adapters.training.lessons import lessons_of
 
-    with lora.seeded(settings), _staged(settings.out) as stage:
-        learner = lora.attach(settings, base)
+    with gathered() as crew, lora.seeded(settings), _staged(settings.out) as stage:
+        learner = lora.attach(replace(settings, device=crew.device or settings.device), base)
         rows, checked = (list(pose(some)) if pose and some else some for some in (rows, checked))
         lessons = lessons_of(settings, base, rows, learner)
         preview(Plan(len(rows), lessons, learner))
         held_out = lessons_of(settings, base, checked, learner) if checked else []
-        kept = checkpoint.Checkpoint(settings.run)
-        losses = lora.Run(settings, learner.lora, kept, report).learn(lessons, held_out)
+        kept = checkpoint.Checkpoint(settings.run, writes=crew.place == 0)
+        losses = lora.Run(settings, learner.lora, kept, report, crew).learn(lessons, held_out)
         card = _card(settings, base, rows, lessons, losses)
         (_write_base if settings.method == "full" else _write_adapter)(
             stage, learner, settings, base, card
