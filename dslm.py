@@ -27,6 +27,8 @@ from eval.study.grounding_command import grounding
 from indexer.errors import BadInput, DslmError, NotFound
 from indexer.settings import Paths
 from service.key_commands import keys_app
+from service.plan_commands import EXAMPLES as PLANS
+from service.plan_commands import plan
 
 if TYPE_CHECKING:
     from adapters.release import Release
@@ -54,6 +56,7 @@ app.add_typer(documents_app, name="documents")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(keys_app, name="keys")
 app.command("ask", epilog=examples(*QUESTIONS))(ask)
+app.command("plan", epilog=examples(*PLANS))(plan)
 eval_app.command("gate", epilog=examples(*GATES))(gate)
 eval_app.command("grounding", epilog=examples(*GROUNDINGS))(grounding)
 

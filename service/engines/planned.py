@@ -100,7 +100,7 @@ def need_of(child: Place, settings: ServiceSettings, device: Device | None) -> N
     numbers = read_numbers(base.profile, size)
     large = device is not None and device.total >= LARGE_GPU
     answers = options.answers or (1024 if large else 256 if device else 128)
-    batched = options.batched or (8192 if large else 2048)
+    batched = options.batched or usual_batch(device)
     parts = options.gpus
     slot = slot_bytes(numbers.matrices, slot_rank(settings.max_lora_rank), size)
     return Need(
@@ -114,6 +114,11 @@ def need_of(child: Place, settings: ServiceSettings, device: Device | None) -> N
         answers=answers,
         share=options.share or settings.gpu_memory or None,
     )
+
+
+def usual_batch(device: Device | None) -> int:
+    """Tokens that vLLM computes in one step unless it is told otherwise."""
+    return 8192 if device is not None and device.total >= LARGE_GPU else 2048
 
 
 def _on_host(
