@@ -65,7 +65,9 @@ def collect(
         needed, named = uses(paths), _named(registry, served)
         found = []
         for manifest in registry.list():
-            state = lifecycle.state(manifest.digest, is_live=is_live(needed.get(manifest.digest, ())))
+            state = lifecycle.state(
+                manifest.digest, is_live=is_live(needed.get(manifest.digest, ()))
+            )
             if state == "retired" or (state == "draft" and _is_old(manifest, days)):
                 kept = _why_kept(manifest, needed, named)
                 one = Collected(manifest, state, _size(registry.folder(manifest)), kept)

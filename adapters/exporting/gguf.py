@@ -12,7 +12,6 @@ from indexer.errors import BadInput, DslmError
 
 COMMANDS: Final = ("llama-convert-hf-to-gguf", "convert_hf_to_gguf.py")
 TYPES: Final = ("bf16", "f16", "f32", "q8_0")
-_LINES: Final = 5
 
 
 class ConversionFailed(DslmError):
@@ -39,8 +38,8 @@ def convert(converter: list[str], merged: Path, file: Path, kind: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     sys.stderr.write(done.stderr)
     if done.returncode or not file.is_file():
-        said = (done.stderr or done.stdout).strip().splitlines()[-_LINES:]
+    
         raise ConversionFailed(
-            f"{Path(converter[-1]).name} ended with {done.returncode}: {' / '.join(said)[:500]}",
+            f"{Path(converter[-1]).name} ended with {done.returncode}: {said[:500]}",
             "It must know the base's architecture and tokenizer; take its newest version",
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -23,7 +23,8 @@ _SLOTS: Final = 128
 _BANDS: Final = 32
 _SEED: Final = 7
 _RUN: Final = 13
-_OFTEN: Final = 5
+_OFTEN: Final = 10
+_MANY: Final = 5_000
 _CACHED: Final = 32_768
 _LONGEST_CACHED: Final = 4_000
 
@@ -78,20 +79,49 @@ def alike(one: str, other: str, near: float) -> bool:
 
 
 class SharedRuns:
-    """Texts that have thirteen words running in common: what evaluations call contaminated.
+    """Thirteen words running: what texts have in common by them, and what they all say.
 
-    So a problem is found whose question another one gives as a fact. Words that stand in more than
-    five different `texts` are an instruction or a template, and tell nothing.
+    Two texts with such words in common are what evaluations call contaminated: a problem whose
+    question another one gives as a fact is found so. But words that stand in more than `often`
+    different `texts` are an instruction or a template, and tell nothing. Of many texts some five
+    thousand are looked at, evenly spread.
     """
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        traces = {trace.plain: trace for trace in map(_known, texts)}
+    def __init__(self, texts: Iterable[str], often: int = _OFTEN) -> None:
+        traces = {trace.plain: trace for trace in map(_known, spread(texts, _MANY))}
         count = Counter(run for trace in traces.values() for run in trace.runs)
-        self._often = frozenset(run for run, times in count.items() if times > _OFTEN)
+        self._often = frozenset(run for run, times in count.items() if times > often)
 
     def between(self, one: str, other: str) -> bool:
         """Have these two such words in common?"""
-        return bool((_known(one).runs & _known(other).runs) - self._often)
+        return bool(self.of(one) & self.of(other))
+
+    def of(self, text: str) -> frozenset[int]:
+        """A text's own runs, as digests."""
+        return _known(text).runs - self._often
+
+    def without(self, text: str) -> str:
+        """The text without the words of a template; whole if there is nothing else in it."""
+        if not self._often:
+            return text
+        words = _plain(text).split()
+        shared: set[int] = set()
+        for at, run in enumerate(word_runs(words)):
+            if run in self._often:
+                shared.update(range(at, at + _RUN))
+        return " ".join(word for at, word in enumerate(words) if at not in shared) or text
+
+
+def spread(items: Iterable[str], most: int) -> list[str]:
+    """Evenly spread, at least `most` of them if there are so many, and at most twice that."""
+    kept: list[str] = []
+    stride = 1
+    for number, item in enumerate(items):
+        if number % stride == 0:
+            kept.append(item)
+        if len(kept) > 2 * most:
+            kept, stride = kept[::2], 2 * stride
+    return kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +135,7 @@ class _Trace:
 
 def _trace(text: str) -> _Trace:
     plain = _plain(text)
-    return _Trace(plain, _grams(plain), frozenset(word_runs(plain)))
+    return _Trace(plain, _grams(plain), frozenset(word_runs(plain.split())))
 
 
 _cached = lru_cache(_CACHED)(_trace)
@@ -116,9 +146,8 @@ def _known(text: str) -> _Trace:
     return _cached(text) if len(text) <= _LONGEST_CACHED else _trace(text)
 
 
-def word_runs(plain: str) -> Iterable[int]:
+def word_runs(words: Sequence[str]) -> Iterable[int]:
     """Digests of every thirteen words that follow each other; none of a shorter text."""
-    words = plain.split()
     for at in range(len(words) - _RUN + 1):
         yield zlib.crc32(" ".join(words[at : at + _RUN]).encode())
 

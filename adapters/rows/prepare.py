@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from adapters.rows.example import Example, Fault
 from adapters.rows.facts import LabelFacts, labels, languages
 from adapters.rows.pool import Pool, PoolSettings
-from adapters.rows.reading import read_examples
+from adapters.rows.reading import read_examples, read_questions
 from adapters.rows.splits import Shares, draw, split
 from indexer.errors import BadInput
 from indexer.settings import store_errors, write_atomically
@@ -23,7 +23,7 @@ from indexer.settings import store_errors, write_atomically
 MANIFEST: Final = "manifest.json"
 REJECTED: Final = "rejected.jsonl"
 # Part of what decides the rows: raise it when reading, cleaning or splitting changes.
-ROWS_VERSION: Final = "1"
+ROWS_VERSION: Final = "2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,9 @@ def prepare(settings: PrepareSettings) -> Preparation:
     """Read, mask, drop, split and mix; writes nothing. BadInput for files that cannot be used."""
     _check(settings)
     pool = Pool(settings.pool)
-    pool.reserve(_read(settings.against))
+    pool.learn_template(_read((*settings.rows, *settings.test, *settings.validation)))
+    for path in settings.against:
+        pool.reserve(read_questions(path))
     given = {"test": pool.take(_read(settings.test))}
     given["validation"] = pool.take(_read(settings.validation))
     mine = pool.take(_read(settings.rows))

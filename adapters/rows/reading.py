@@ -7,7 +7,7 @@ other rows are read all the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +25,8 @@ PAIRS: Final = (
     ("instruction", "response"),
     ("text", "label"),
 )
+_ASKING: Final = ("question", "prompt", "query", "instruction", "input", "text")
+Parse = Callable[[str, Mapping[str, Any]], Example]
 _SHAREGPT: Final = {"system": "system", "human": "user", "gpt": "assistant"}
 _ROLES: Final = ("system", "user", "assistant")
 _LONGEST: Final = 4_000_000
@@ -37,8 +39,11 @@ class _Wrong(Exception):
     """What is wrong with one row: a kind and a reason."""
 
 
-def read_examples(path: Path) -> Iterator[Example | Fault]:
-    """Read one file, .jsonl or .txt or .md; BadInput if it cannot be read at all."""
+def read_examples(path: Path, parse: Parse | None = None) -> Iterator[Example | Fault]:
+    """Read one file, .jsonl or .txt or .md; BadInput if it cannot be read at all.
+
+    `parse` makes an example of a row, in place of what reads rows to learn from.
+    """
     if path.suffix in (".txt", ".md"):
         yield _plain(path)
         return
@@ -46,9 +51,38 @@ def read_examples(path: Path) -> Iterator[Example | Fault]:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
-                    yield _example(f"{path.name}:{number}", line)
+                    yield _example(f"{path.name}:{number}", line, parse or _from_row)
     except OSError as error:
         raise BadInput(f"Cannot read {path} ({error.strerror})", "Check the path") from error
+
+
+def read_questions(path: Path) -> Iterator[Example | Fault]:
+    """What an evaluation set asks; its rows may have no answer, or one that is no text.
+
+    BadInput if there is none at all: a check against nothing would find nothing.
+    """
+    found = 0
+    first: Fault | None = None
+    for one in read_examples(path, _question_of):
+        found += isinstance(one, Example)
+        first = first or (one if isinstance(one, Fault) else None)
+        yield one
+    if not found:
+        why = f" ({first.place}: {first.reason})" if first else ""
+        raise BadInput(f"{path} holds no question to check against{why}", "Name another file")
+
+
+def _question_of(place: str, row: Mapping[str, Any]) -> Example:
+    try:
+        return _from_row(place, row)
+    except _Wrong:
+        messages = row.get("messages")
+        if messages:
+            return Example(place, "chat", tuple(_turns(messages)), "")
+        for name in _ASKING:
+            if isinstance(row.get(name), str):
+                return Example(place, "chat", _asked(row, name), "")
+        raise
 
 
 def _plain(path: Path) -> Example | Fault:
@@ -61,9 +95,9 @@ def _plain(path: Path) -> Example | Fault:
     return Example(path.name, "text", (), text)
 
 
-def _example(place: str, line: bytes) -> Example | Fault:
+def _example(place: str, line: bytes, parse: Parse) -> Example | Fault:
     try:
-        return _from_row(place, _row(line))
+        return parse(place, _row(line))
     except _Wrong as wrong:
         return Fault(place, *wrong.args)
 

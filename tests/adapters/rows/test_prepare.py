@@ -66,6 +66,98 @@ def test_nothing_that_is_evaluated_on_is_learned(tmp_path: Path) -> None:
     assert "exam.jsonl:1" in fault.reason
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "May I return a worn coat?"},
+        {"query": "May I return a worn coat?", "label": 3},
+        {"question": "May I return a worn coat?", "answer": 3},
+        {"messages": [{"role": "user", "content": "May I return a worn coat?"}]},
+    ],
+)
+def test_an_evaluation_set_needs_no_answers(tmp_path: Path, row: Mapping[str, Any]) -> None:
+    rows = file(tmp_path, "rows.jsonl", asked("May I return a worn coat?"), *numbered(3))
+    exam = file(tmp_path, "exam.jsonl", row, {"odd": 1})
+    found = prepare(PrepareSettings((rows,), against=(exam,), shares=NONE))
+    assert [(fault.place, fault.kind) for fault in found.faults] == [
+        ("exam.jsonl:2", "evaluation set"),
+        ("rows.jsonl:1", "contamination"),
+    ]
+
+
+def test_an_evaluation_set_without_questions_is_an_error(tmp_path: Path) -> None:
+    rows, exam = file(tmp_path, "rows.jsonl", *numbered(3)), file(tmp_path, "e.jsonl", {"odd": 1})
+    with pytest.raises(BadInput, match=r"holds no question to check against \(e.jsonl:1"):
+        prepare(PrepareSettings((rows,), against=(exam,), shares=NONE))
+
+
+LONG = (
+    "A mill grinds nine sacks of rye every day and half as many sacks of oats on each of the other"
+    " two days of a working week"
+)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        asked(f"Is it known that 45 sacks result? {LONG}, they say. What was the rye?", "Nine."),
+        asked("What do they tell of mills?", f"They tell this: {LONG}. It makes 45 sacks."),
+        {"text": f"From an old book. {LONG}. In five days that makes 45 sacks."},
+        {
+            "messages": [
+                {"role": "user", "content": LONG},
+                {"role": "assistant", "content": "45"},
+                {"role": "user", "content": "And in ten days?"},
+                {"role": "assistant", "content": "90"},
+            ]
+        },
+    ],
+    ids=["question", "answer", "text", "earlier turn"],
+)
+def test_what_is_evaluated_on_is_found_wherever_a_row_holds_it(
+    tmp_path: Path, row: Mapping[str, Any]
+) -> None:
+    rows = file(tmp_path, "rows.jsonl", row, *numbered(3))
+    exam = file(tmp_path, "exam.jsonl", asked(f"{LONG}. How many sacks are that?", "45"))
+    found = prepare(PrepareSettings((rows,), against=(exam,), shares=NONE))
+    assert [(fault.place, fault.kind) for fault in found.faults] == [
+        ("rows.jsonl:1", "contamination")
+    ]
+
+
+@pytest.mark.parametrize("where", ["system", "question"])
+def test_an_instruction_that_all_rows_have_makes_no_duplicates_of_them(
+    tmp_path: Path, where: str
+) -> None:
+    labels = ", ".join(f"label {n} for messages of kind {n * 7}" for n in range(40))
+    told = f"Put the message of our customer into one of these: {labels}. The message:"
+    rows = [
+        {
+            "messages": [
+                *([{"role": "system", "content": told}] if where == "system" else []),
+                {
+                    "role": "user",
+                    "content": f"{told} {row['question']}"
+                    if where == "question"
+                    else row["question"],
+                },
+                {"role": "assistant", "content": f"label {n % 40}"},
+            ]
+        }
+        for n, row in enumerate(numbered(60))
+    ]
+    twice = [*rows, rows[3]]
+    found = prepare(
+        PrepareSettings((file(tmp_path, "rows.jsonl", *twice),), shares=Shares(0.2, 0.2))
+    )
+    assert {name: len(rows) for name, rows in found.splits.items()} == {
+        "train": 36,
+        "validation": 12,
+        "test": 12,
+    }
+    assert [(fault.place, fault.kind) for fault in found.faults] == [("rows.jsonl:61", "duplicate")]
+
+
 def test_a_row_that_asks_what_a_given_split_asks_is_left_out(tmp_path: Path) -> None:
     rows = file(
         tmp_path,

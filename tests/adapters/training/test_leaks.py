@@ -174,8 +174,12 @@ def test_without_the_guard_every_row_would_see_what_gives_it_away(tmp_path: Path
 
 def test_the_words_of_an_instruction_that_all_rows_share_give_nothing_away(tmp_path: Path) -> None:
     start = "Say in one word what the customer of our little shop wants from us in this message: "
-    asked = "my jar broke,where is the parcel,please call me,I want it blue,no lid came".split(",")
-    solved = [(start + one, "x") for one in (*asked, "is it too late now", "how heavy is a crate")]
+    asked = (
+        "my jar broke,where is the parcel,please call me,I want it blue,no lid came,is it too late"
+        " now,how heavy is a crate,send an invoice,the glue is dry,two boxes are empty,who are you"
+        ",do you open on Sunday,may I pay later,it smells of tar,thank you all"
+    )
+    solved = [(start + one, "x") for one in asked.split(",")]
     found = shown(tmp_path, solved)
     assert max(len(others) for _, others in found) > 1
     assert not [one for one, others in found if one in others]
