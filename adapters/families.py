@@ -1,7 +1,7 @@
 """Families of bases: how each is told by its configuration, and with what its adapters begin.
 
 The rates are those of torchtune's LoRA recipes for the family (`recipes/configs/<source>`), read
-there; where it has none, and for what is no LoRA, the default of QLoRA's own code.
+there; where it has none, and for plain text, the default of QLoRA's own code.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ FAMILIES: Final = (
     Family("Gemma 3", ("gemma3", "gemma3_text"), DEFAULT_RATE, QLORA),
     Family("Phi-3 and Phi-4", ("phi3",), 3e-4, "phi3/mini_lora.yaml, phi4/14B_lora.yaml"),
 )
+# Of what is no LoRA of answers. alignment-handbook's zephyr-7b-beta/dpo/config_qlora.yaml; Llama 2
+# (arXiv 2307.09288), section 3.1.
+RATES: Final = {"dpo": 5e-6, "full": 2e-5}
 OTHERS: Final = Family("other", (), DEFAULT_RATE, QLORA)
 
 
@@ -47,5 +50,5 @@ def family_of(config: dict[str, Any]) -> Family:
 def first_rate(base: str, method: str) -> float:
     """Where a training begins that is told no learning rate; BaseRefused if there is no base."""
     if method not in ("lora", "rslora", "qlora"):
-        return DEFAULT_RATE
+        return RATES.get(method, DEFAULT_RATE)
     return family_of(json.loads((find_base(base) / "config.json").read_text("utf-8"))).rate

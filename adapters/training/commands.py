@@ -49,7 +49,7 @@ EXAMPLES = (
     "adapters train support --rows rows/train.jsonl --validation rows/validation.jsonl --name tone",
     "adapters train support --rows my.jsonl --name shown --demonstrations 4 --passages 4",
     "adapters train support --rows pairs.jsonl --name kinder --method dpo --rate 1e-5",
-    "adapters train support --rows my.jsonl --name own --method full --rate 2e-5 --out own-base",
+    "adapters train support --rows my.jsonl --name own --method full --out own-base",
 )
 
 

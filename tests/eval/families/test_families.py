@@ -113,7 +113,10 @@ def test_a_system_text_goes_before_the_first_question() -> None:
     assert json.dumps(turns[1]) == '{"role": "user", "content": "One?"}', "the caller's is kept"
 
 
-@pytest.mark.parametrize(("method", "rate"), [("lora", 2e-5), ("qlora", 2e-5), ("dpo", 2e-4)])
+@pytest.mark.parametrize(
+    ("method", "rate"),
+    [("lora", 2e-5), ("qlora", 2e-5), ("dpo", 5e-6), ("full", 2e-5), ("continued", 2e-4)],
+)
 def test_learning_begins_at_the_familys_rate(tmp_path: Path, method: str, rate: float) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "gemma2"}', "utf-8")
     assert first_rate(str(tmp_path), method) == rate
