@@ -20,6 +20,8 @@ from eval.ask import EXAMPLES as QUESTIONS
 from eval.ask import ask
 from eval.gate.commands import EXAMPLES as GATES
 from eval.gate.commands import gate
+from eval.harness import EXAMPLES as HARNESSES
+from eval.harness import harness
 from eval.remote_commands import documents_app, jobs_app
 from eval.study.commands import eval_app
 from eval.study.grounding_command import EXAMPLES as GROUNDINGS
@@ -58,6 +60,7 @@ app.add_typer(keys_app, name="keys")
 app.command("ask", epilog=examples(*QUESTIONS))(ask)
 app.command("plan", epilog=examples(*PLANS))(plan)
 eval_app.command("gate", epilog=examples(*GATES))(gate)
+eval_app.command("harness", epilog=examples(*HARNESSES))(harness)
 eval_app.command("grounding", epilog=examples(*GROUNDINGS))(grounding)
 
 Question = Annotated[str, typer.Argument(help="in quotation marks")]
