@@ -75,7 +75,7 @@ def test_a_no_op_that_passes_every_check_of_its_files_is_refused_by_the_probe(
     tmp_path: Path,
     with_fingerprint: bool,
 ) -> None:
-    folder = weakened(FOLDER / "one", tmp_path / "nothing", 1e-7)
+    folder = weakened(FOLDER / "one", tmp_path / "nothing", 1e-5)
     known = fingerprint_of(folder, base) if with_fingerprint else None
     name = f"nothing-{'known' if with_fingerprint else 'unknown'}"
     added = add(shelf, folder, base, name, known)
