@@ -11,7 +11,7 @@ FROM ${PYTHON_IMAGE} AS cpu-system
 # A C compiler finishes vLLM's kernels at run time; tini hands signals on and buries orphans.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
-        g++=4:12.2.0-3 gcc=4:12.2.0-3 libnuma1=2.0.16-1 tini=0.19.0-1 \
+        g++=4:12.2.0-3 gcc=4:12.2.0-3 libnuma1=2.0.16-1 tini=0.19.0-1* \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --user-group --home-dir /cache --shell /usr/sbin/nologin dslm \
     && install --directory --owner dslm --group dslm /store /cache
@@ -55,7 +55,7 @@ CMD ["dslm", "serve"]
 
 FROM ${VLLM_IMAGE} AS gpu-system
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends tini=0.19.0-1 \
+    && apt-get install -y --no-install-recommends tini=0.19.0-1* \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --user-group --home-dir /cache --shell /usr/sbin/nologin dslm \
     && install --directory --owner dslm --group dslm /store /cache

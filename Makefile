@@ -4,7 +4,7 @@
 #   make setup PROFILE=cpu                        force a profile (gpu or cpu)
 #   make heldout BANKING77=folder                 with banking77's train.jsonl and test.jsonl
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format tour heldout families bench fuzz docs lock clean
+.PHONY: help setup serve test check format tour heldout families bench fuzz tools image docs lock clean
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; \
@@ -35,7 +35,7 @@ serve: setup ## index the example domains and answer on http://127.0.0.1:8080
 
 test: check ## what CI runs: every check and every test
 
-check: setup ## format, lint, types, imports, budgets, then the tests
+check: setup tools ## format, lint, types, imports, budgets, then the tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -63,8 +63,15 @@ bench: setup ## speed, as ratios to a peer measured in the same run
 fuzz: setup ## 10,000 calls of every kind by the service's own OpenAPI document
 	@$(BIN)/python -m tests.service.fuzz --calls 10000
 
-docs: setup ## write the tree in deploy/docs/tree.md anew
+tools: setup ## fetch helm and promtool, with which tests check the deployment, into .cache
+	@$(BIN)/python -m deploy.checks.tools
+
+image: setup ## build the CPU image without Docker and run it read-only; as root, with debootstrap
+	@$(BIN)/python -m deploy.checks.image
+
+docs: setup ## write the tree in deploy/docs/tree.md and the settings in the chart's schema anew
 	@$(BIN)/python -m deploy.checks.tree
+	@$(BIN)/python -m deploy.checks.chart
 
 lock: setup ## write deploy/setup/requirements-cpu.txt anew from what .venv holds
 	@$(BIN)/python -m deploy.setup.lock

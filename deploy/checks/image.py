@@ -44,7 +44,10 @@ def main() -> int:
         if not given.again:
             build(given.root, given.debootstrap)
         run(Root(given.root / "cpu"))
-    except (subprocess.CalledProcessError, RuntimeError) as error:
+    except subprocess.CalledProcessError as error:
+        print(f"error: the last step ended with {error.returncode}", file=sys.stderr)
+        return 1
+    except RuntimeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print("the image builds, and runs as its user with a read-only root")
@@ -54,18 +57,28 @@ def main() -> int:
 def build(folder: Path, debootstrap: str) -> None:
     """Every stage that the target `cpu` needs, each in a folder of its own below `folder`."""
     found, mounts = stages(ROOT / "Dockerfile"), Mounts.of_this_host()
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    say("debootstrap")
-    command = [debootstrap, "--variant=minbase", f"--include={INCLUDED}", "bookworm"]
-    subprocess.run([*command, str(folder / "base")], check=True, stdout=subprocess.DEVNULL)
+    folder.mkdir(parents=True, exist_ok=True)
+    bootstrap(folder / "base", debootstrap)
     for name, parent in (("cpu-system", "base"), ("cpu-packages", "cpu-system")):
         carry_out(found[name], folder, parent, mounts)
     carry_out(found["cpu"], folder, "cpu-system", mounts)
 
 
+def bootstrap(base: Path, debootstrap: str) -> None:
+    """Debian alone; one that is there is whole, since it gets its name at the end."""
+    if base.exists():
+        return
+    draft = base.with_name("draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    say("debootstrap")
+    command = [debootstrap, "--variant=minbase", f"--include={INCLUDED}", "bookworm", str(draft)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    draft.rename(base)
+
+
 def carry_out(stage: Stage, folder: Path, parent: str, mounts: Mounts) -> None:
     """The stage's instructions in a copy of its parent's root."""
+    shutil.rmtree(folder / stage.name, ignore_errors=True)
     subprocess.run(["cp", "-a", str(folder / parent), str(folder / stage.name)], check=True)
     root = Root(folder / stage.name)
     environment = {"PATH": "/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin"}

@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 VOLUMES = ("store", "cache", "tmp")
-UNSHARE = ("/usr/bin/unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child")
+UNSHARE = (
+    "/usr/bin/unshare",
+    "--mount",
+    "--propagation",
+    "private",
+    "--pid",
+    "--fork",
+    "--kill-child",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +43,9 @@ class Mounts:
                 variable = "PIP_" + name.removeprefix("global.").upper().replace("-", "_")
                 told[variable] = value.strip("'")
         words = " ".join(told.values()).split()
-        paths = {Path(word.removeprefix("file://")) for word in words}
+        named = {Path(word.removeprefix("file://")) for word in words}
+        # An index's pages point to packages beside them.
+        paths = {path.parent if path.name == "simple" else path for path in named}
         known = sorted(path for path in paths if path.is_absolute() and path.exists())
         return cls(told, (*known, Path("/etc/resolv.conf"), Path("/etc/hosts")))
 
