@@ -36,7 +36,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from adapters.base import BaseProfile
 from adapters.errors import TrainingFailed
-from adapters.training import loading, lora, optimising
+from adapters.training import loading, lora
+from adapters.training.checkpoint import Checkpoint
 from adapters.training.rendering import TokenRow
 from adapters.training.settings import TrainSettings
 from bitsandbytes.nn import Linear4bit
@@ -52,14 +53,16 @@ AutoModelForCausalLM.from_config(config).save_pretrained(folder)
 def changed(guarded):
     if not guarded:
         loading.keep_unpacked = lambda module: None
-    settings = TrainSettings(base=str(folder), rows=Path(), out=Path(), name="x", method="qlora")
+    settings = TrainSettings(
+        base=str(folder), rows=Path(), out=Path(), name="x", method="qlora", steps=1
+    )
     with lora.seeded(settings):
         learner = lora.attach(settings, BaseProfile.read(settings.base))
     lessons = [(TokenRow((1, 9, 8, 7, 20, 21, 2), 4),), (TokenRow((1, 30, 31, 2), 3),)]
     packed = [layer for layer in learner.lora.modules() if isinstance(layer, Linear4bit)]
     states = [layer.weight.quant_state for layer in packed]
     try:
-        optimising.check_gradients(learner.lora, lessons, 0.1)
+        lora.Run(settings, learner.lora, Checkpoint(None), lambda told: None).learn(lessons)
         said = ""
     except TrainingFailed as error:
         said = str(error)
