@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adapters.command_line import Workplace, examples, group, workplace
+from adapters.rows.teaching import commands as teaching
 
 if TYPE_CHECKING:
     from adapters.rows.example import Example, Fault
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from adapters.rows.pool import PoolSettings
     from adapters.rows.prepare import Prepared
 
-data_app = group("Training rows: check examples, prepare them.")
+data_app = group("Training rows: check examples, have them answered or written, prepare them.")
+teaching.register(data_app)
 
 SHOWN = 20
 Files = Annotated[list[Path], typer.Argument(help="JSON lines, or .txt and .md for plain text")]
