@@ -142,6 +142,7 @@ def _speed(settings: TrainBench, runs: dict[str, list[Took]]) -> Grid:
                 Spread.of([one.tokens / one.seconds for one in taken]).show(0),
                 Spread.of([one.peak_mb for one in taken]).show(0),
                 Spread.of([one.peak_mb - one.before_mb for one in taken]).show(0),
+                f"{taken[-1].told_mb:.0f}" if taken is ours else "-",
                 f"{taken[-1].first_loss:.2f} to {taken[-1].last_loss:.2f}",
             )
         )
@@ -152,6 +153,7 @@ def _speed(settings: TrainBench, runs: dict[str, list[Took]]) -> Grid:
             paired_ratio([one.peak_mb for one in ours], [one.peak_mb for one in theirs]).show(),
             paired_ratio(_added(ours), _added(theirs)).show(),
             "",
+            "",
         )
     )
     title = (
@@ -159,7 +161,7 @@ def _speed(settings: TrainBench, runs: dict[str, list[Took]]) -> Grid:
         f" {ours[0].tokens} tokens, batch {settings.batch}, rank {settings.rank},"
         f" {len(ours)} rounds: median (least to greatest)"
     )
-    head = ("", "tokens/s", "peak MiB", "of it, since the first step", "loss")
+    head = ("", "tokens/s", "peak MiB", "of it, since the first step", "told before", "loss")
     return Grid(title, head, tuple(rows))
 
 

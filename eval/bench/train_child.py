@@ -12,7 +12,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Took:
-    """Seconds of the steps alone; `peak_mb` of the whole process, `before_mb` when they began."""
+    """Seconds of the steps alone; `peak_mb` of the whole process, `before_mb` when they began.
+
+    `told_mb` is what we said beforehand that the steps would add.
+    """
 
     tokens: int
     seconds: float
@@ -53,6 +56,7 @@ class Took:
     before_mb: float
     first_loss: float
     last_loss: float
+    told_mb: float = 0.0
 
 
 def settings_of(job: Job) -> TrainSettings:
@@ -77,13 +81,16 @@ def settings_of(job: Job) -> TrainSettings:
 
 def ours(job: Job) -> Took:
     """`train_adapter` itself, from the first step to the last."""
+    from adapters.training.memory import estimate
     from adapters.training.train import Plan, Progress, train_adapter
 
-    began, tokens, before = [0.0], [0], [0.0]
+    began, tokens, before, told = [0.0], [0], [0.0], [0.0]
     losses: list[tuple[float, float]] = []
 
     def preview(plan: Plan) -> None:
         tokens[0] = sum(len(row.tokens) for lesson in plan.lessons for row in lesson)
+        needed = estimate(plan.learner.lora, plan.lessons, job.batch, 0.1)
+        told[0] = (needed.learning + needed.batch) / 2**20
         before[0] = _now_mb()
         began[0] = time.perf_counter()
 
@@ -92,7 +99,8 @@ def ours(job: Job) -> Took:
 
     train_adapter(settings_of(job), report, preview=preview)
     seconds = losses[-1][1] - began[0]
-    return _took(tokens[0], seconds, before[0], [loss for loss, _ in losses])
+    took = _took(tokens[0], seconds, before[0], [loss for loss, _ in losses])
+    return replace(took, told_mb=told[0])
 
 
 def bare(job: Job) -> Took:
