@@ -35,8 +35,8 @@ class Served:
 
     @property
     def by_heart(self) -> int:
-        """How many of them are what was learned, to the letter."""
-        return sum(text == ANSWER for text in self.said)
+        """How many of them are what was learned; Mistral's template sets a blank before it."""
+        return sum(text.strip() == ANSWER for text in self.said)
 
 
 async def serve(made: Made, folder: Path, options: str, report: Callable[[str], None]) -> Served:

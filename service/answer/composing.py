@@ -55,12 +55,12 @@ class Composer:
             whole = without_system(whole)
         return prompt, [*whole, *(call.for_engine() for call in calls)]
 
-    def options(self, request: ChatRequest) -> dict[str, Any]:
-        """What the base's template is told; it does not think aloud unless the caller wants it."""
-        given = dict(request.chat_template_kwargs or {})
-        if self._tokens.template_names(THINKING):
-            given.setdefault(THINKING, False)
-        return given
+    def told(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """The payload with what its template is told: no base thinks aloud unless a caller says."""
+        if not self._tokens.template_names(THINKING):
+            return payload
+        given = payload.get("chat_template_kwargs") or {}
+        return {**payload, "chat_template_kwargs": {THINKING: False, **given}}
 
     def _around(self, request: ChatRequest, calls: list[Message]) -> int:
         """Tokens of what `compose` does not see."""

@@ -5,6 +5,7 @@ The mode, what is looked up, whether the domain refuses or quotes by itself, and
 
 import asyncio
 import time
+from typing import Any
 
 from service.answer import local
 from service.answer.asking import sought_for
@@ -51,7 +52,7 @@ class Planner:
         limit = request.limit() or opened.release.max_tokens
         await asyncio.to_thread(self.checks.check, request, limit)
         with phase("retrieval"):
-            sought = await sought_for(request, opened, None if mode == "quote" else self.pool.ask)
+            sought = await sought_for(request, opened, None if mode == "quote" else self._ask)
             found = self.checks.clean(await self._retrieval.find(sought.text, opened, request.dslm))
         plan = Plan(request, mode, self.pool, opened=opened, sought=sought, found=found)
         wants_passages = request.dslm.passages and opened.release.retrieval.passages
@@ -91,11 +92,13 @@ class Planner:
         payload = payload_of(request, self._context)
         plan.prompt, payload["messages"] = self._composer.compose(request, release, plan.found)
         payload["max_tokens"] = request.limit() or release.max_tokens
-        if options := self._composer.options(request):
-            payload["chat_template_kwargs"] = options
         if not self.pool.base.entry.external:  # some of those refuse any but their own
             payload.setdefault("temperature", 0.0 if (request.n or 1) == 1 else 1.0)
         if plan.mode == "verbatim":
             payload["structured_outputs"] = {"choice": list(plan.prompt.choices)}
         plan.held = adapter_for(request, opened)
-        plan.payload = payload
+        plan.payload = self._composer.told(payload)
+
+    async def _ask(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """Of the bare base, for the service's own use."""
+        return await self.pool.ask(self._composer.told(payload))
