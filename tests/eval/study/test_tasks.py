@@ -5,15 +5,15 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from eval.study.presets import PRESETS
+from eval.study.presets import EXTRACTION, PRESETS
 from eval.study.rows import read_rows
-from eval.study.spec import Study, TaskSpec, placed
+from eval.study.spec import ConditionSpec, Study, TaskSpec, placed
 from eval.study.tasks import Task, open_task
 from indexer.errors import BadInput
 from tests.eval.study.published import MMLU, SQUAD, lines, write_all
@@ -211,6 +211,27 @@ def test_a_studys_digest_names_all_that_decides_what_is_asked(
 
     assert digest() == digest()
     assert digest() != digest(**change)
+
+
+def test_other_rules_of_reading_are_another_study(
+    sets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study(
+        name="s",
+        tasks=(spec(sets, format="gsm8k", rows="gsm8k.jsonl"),),
+        conditions=(ConditionSpec(name="a", model="a"),),
+    )
+    before = study.digest()
+    monkeypatch.setitem(cast(dict[str, str], EXTRACTION), "number", "number/0")
+    assert study.digest() != before
+
+
+def test_braces_of_a_prompt_and_of_a_question_stay_as_they_are(tmp_path: Path) -> None:
+    rows = [{"question": "Is {context} a {slot}?", "answer": "yes"}]
+    (tmp_path / "rows.jsonl").write_text(lines(rows), encoding="utf-8")
+    prompt = 'Answer as {"answer": ...}. {question}'
+    task = opened(tmp_path, kind="quote", rows="rows.jsonl", prompt=prompt)
+    assert task.asked(task.items[0]) == 'Answer as {"answer": ...}. Is {context} a {slot}?'
 
 
 @pytest.mark.parametrize(
