@@ -37,7 +37,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from adapters.base import BaseProfile
 from adapters.errors import TrainingFailed
 from adapters.training import loading, lora
-from adapters.training.checkpoint import Checkpoint
+from adapters.training.checkpoint import Checkpoint, State
+from adapters.training.optimising import optimiser_of
 from adapters.training.rendering import TokenRow
 from adapters.training.settings import TrainSettings
 from bitsandbytes.nn import Linear4bit
@@ -73,8 +74,27 @@ def changed(guarded):
         "nested": all(state.nested for state in states),
     }
 
+# The optimiser of a GPU: without one bitsandbytes steps alike, with nothing to page.
+def paged(state):
+    settings = TrainSettings(base="", rows=Path(), out=Path(), name="x", method="qlora")
+    weight = torch.nn.Parameter(state.weights.get("w", torch.ones(64, 64)).clone())
+    optimiser = optimiser_of(settings, torch.device("cuda"), [weight])
+    if state.step:
+        optimiser.load_state_dict(state.optimiser)
+    weight.grad = torch.linspace(-1, 1, 4096).view(64, 64)
+    optimiser.step()
+    return type(optimiser).__name__, State(1, weights={"w": weight.detach().clone()},
+                                           optimiser=optimiser.state_dict())
+
+def resumed():
+    name, first = paged(State())
+    kept = Checkpoint(folder / "kept")
+    kept.save(first)
+    again, straight = paged(kept.load())[1], paged(first)[1]
+    return [name, torch.equal(again.weights["w"], straight.weights["w"])]
+
 from bitsandbytes.nn.modules import has_avx512bf16
-print(json.dumps([has_avx512bf16(), changed(True), changed(False)]))
+print(json.dumps([has_avx512bf16(), changed(True), changed(False), resumed()]))
 """
 
 # Stands in for Weights & Biases: told each step, it ends the process for good at the chosen one.
@@ -173,11 +193,12 @@ def test_an_evaluation_of_a_four_bit_base_leaves_its_gradients_right(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    has_defect, guarded, unguarded = json.loads(done.stdout.splitlines()[-1])
+    has_defect, guarded, unguarded, paged = json.loads(done.stdout.splitlines()[-1])
     assert guarded == {"said": "", "layers": 14, "types": ["nf4"], "nested": True}
     # Only processors with AVX512-BF16 show what the guard is for.
     assert bool(unguarded["said"]) == bool(has_defect)
     assert not has_defect or "changes the gradients" in unguarded["said"]
+    assert paged == ["PagedAdamW32bit", True], "a killed run would not go on as it was"
 
 
 class Spoiled(torch.nn.Module):
