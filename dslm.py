@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from adapters.backup.commands import BACKUPS, MIGRATIONS, RESTORES, backup, migrate, restore
 from adapters.command_line import DomainName, Workplace, examples, group
 from adapters.commands import adapters_app
 from adapters.feedback_commands import feedback_app
 from adapters.rows.commands import data_app
 from adapters.snapshot_commands import snapshot_app
 from adapters.traffic_commands import release_app
+from adapters.versioning import check_store, open_store
 from eval.ask import EXAMPLES as QUESTIONS
 from eval.ask import ask
+from eval.canary.commands import CANARY_EXAMPLES, MIRROR_EXAMPLES, canary, mirror
 from eval.gate.commands import EXAMPLES as GATES
 from eval.gate.commands import gate
 from eval.harness import EXAMPLES as HARNESSES
@@ -58,8 +61,13 @@ app.add_typer(documents_app, name="documents")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(keys_app, name="keys")
 app.command("ask", epilog=examples(*QUESTIONS))(ask)
+app.command("backup", epilog=examples(*BACKUPS))(backup)
+app.command("restore", epilog=examples(*RESTORES))(restore)
+app.command("migrate", epilog=examples(*MIGRATIONS))(migrate)
 app.command("plan", epilog=examples(*PLANS))(plan)
+eval_app.command("canary", epilog=CANARY_EXAMPLES)(canary)
 eval_app.command("gate", epilog=examples(*GATES))(gate)
+eval_app.command("mirror", epilog=MIRROR_EXAMPLES)(mirror)
 eval_app.command("harness", epilog=examples(*HARNESSES))(harness)
 eval_app.command("grounding", epilog=examples(*GROUNDINGS))(grounding)
 
@@ -83,7 +91,10 @@ def front_door(context: typer.Context) -> None:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         # One kernel is kept for each length of text: half a gigabyte in a large job, for no speed.
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
-    context.obj = lambda: workplace(read_settings())
+    if context.invoked_subcommand in ("restore", "migrate"):  # what others refuse is theirs to mend
+        context.obj = lambda: workplace(read_settings(), check=False)
+    else:
+        context.obj = lambda: workplace(read_settings())
 
 
 @app.command(epilog=examples("serve", "serve --port 9000", "serve --base Qwen/Qwen2.5-7B-Instruct"))
@@ -96,6 +107,7 @@ def serve(
 
     changes: dict[str, Any] = {"base": base, "port": port}
     settings = read_settings(**{key: value for key, value in changes.items() if value is not None})
+    open_store(settings.store)
     raise typer.Exit(run(settings))
 
 
@@ -112,6 +124,7 @@ def index(
     from service.indexing import Indexing
 
     settings = read_settings()
+    open_store(settings.store)
     indexing = Indexing(settings, as_json=as_json, runner=runner.value)
     work = indexing.plan if dry_run else indexing.run
     code = 0
@@ -195,7 +208,10 @@ def read_settings(**changes: Any) -> "ServiceSettings":
         raise BadInput(f"{name} = {first['input']!r} is not allowed", first["msg"]) from error
 
 
-def workplace(settings: "ServiceSettings") -> Workplace:
+def workplace(settings: "ServiceSettings", *, check: bool = True) -> Workplace:
+    """StoreError for a store that this program must not touch."""
+    if check:
+        check_store(settings.store)
     base = settings.base
     if settings.engines:
         from service.engines.entries import BASE_NAME, read_entries

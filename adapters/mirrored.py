@@ -1,7 +1,7 @@
 """What a mirror said beside what the caller got: kept to be compared, bounded in size.
 
-The texts of both answers are kept, of the question only a digest. They may quote what callers
-wrote, so the files are readable by their owner alone.
+The texts of both answers are kept, of the question a digest, itself only where that is wanted. They
+may quote what callers wrote, so the files are readable by their owner alone.
 """
 
 from __future__ import annotations
@@ -33,13 +33,17 @@ class Said(Pinned):
 
 
 class Comparison(Pinned):
-    """One line of the file; `question` is a digest of the whole request."""
+    """One line of the file; `question` is a digest of the whole request.
+
+    `asked` is the last question itself, where the mirror keeps it.
+    """
 
     at: datetime
     question: str
     same: bool
     live: Said
     mirror: Said
+    asked: str = ""
 
 
 class Mirrored:

@@ -37,13 +37,14 @@ class Mirror(Pinned):
     """The release that is asked again what the live one was asked.
 
     A share of the requests, at most so many a minute in each service process; of what came of it
-    the newest `max_mb` MiB are kept.
+    the newest `max_mb` MiB are kept. `questions`: what was asked is kept too, for a judge.
     """
 
     release: Number
     share: Share = 1.0
     per_minute: Annotated[int, Field(ge=1, le=60_000)] = 60
     max_mb: Annotated[int, Field(ge=1, le=65_536)] = 64
+    questions: bool = False
 
 
 class Traffic(Pinned):

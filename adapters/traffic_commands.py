@@ -70,13 +70,17 @@ def mirror(
     share: Share = 1.0,
     per_minute: Annotated[int, typer.Option(min=1, max=60_000, help="the most, a process")] = 60,
     max_mb: Annotated[int, typer.Option(min=1, max=65_536, help="the most to keep, MiB")] = 64,
+    questions: Annotated[
+        bool, typer.Option("--questions", help="keep the questions too, for a judge")
+    ] = False,
     stop: Annotated[
         bool, typer.Option("--stop", help="ask nobody again; keep the answers")
     ] = False,
     why: Why = "",
 ) -> None:
     """Ask a release again what the live one was asked. KEEPS TEXT: both answers of each request,
-    which may quote what callers wrote, and a digest of the question, below the domain in the store.
+    which may quote what callers wrote, and a digest of the question (the question itself only with
+    --questions), below the domain in the store.
     """
     from adapters.audit import this_user
     from adapters.steering import end_mirror, set_mirror
@@ -86,7 +90,13 @@ def mirror(
         raise BadInput("A number and --stop exclude each other", "Give one of them")
     store, name = releases(context, domain)
     if number is not None:
-        wanted = Mirror(release=number, share=checked(share), per_minute=per_minute, max_mb=max_mb)
+        wanted = Mirror(
+            release=number,
+            share=checked(share),
+            per_minute=per_minute,
+            max_mb=max_mb,
+            questions=questions,
+        )
         set_mirror(store, name, wanted, this_user(why))
     elif stop:
         end_mirror(store, name, this_user(why))

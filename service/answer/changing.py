@@ -56,6 +56,7 @@ class MirrorWish(Body):
     share: Given = 1.0
     per_minute: Annotated[int, Field(ge=1, le=60_000)] = 60
     max_mb: Annotated[int, Field(ge=1, le=65_536)] = 64
+    questions: bool = False
     why: Text = ""
 
 

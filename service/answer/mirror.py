@@ -151,7 +151,12 @@ class Mirrors:
         """On a thread; what is to be counted."""
         same = not theirs.error and live.text == theirs.text
         comparison = Comparison(
-            at=datetime.now(UTC), question=_digest(request), same=same, live=live, mirror=theirs
+            at=datetime.now(UTC),
+            question=_digest(request),
+            same=same,
+            live=live,
+            mirror=theirs,
+            asked=request.messages[-1].text() if mirror.questions else "",
         )
         kept = Mirrored(self._releases.store.paths, request.model)
         try:
