@@ -87,6 +87,13 @@ class Client:
             reply = await self._json("POST", "/v1/chat/completions", body)
             return read_answer(reply, time.perf_counter() - began)
 
+    async def complete(self, name: str, prompt: str, options: Options) -> dict[str, Any]:
+        """A legacy completion, as it came: what goes on with a bare text."""
+        async with self._gate:
+            return await self._json(
+                "POST", "/v1/completions", {"model": name, "prompt": prompt, **options}
+            )
+
     @asynccontextmanager
     async def stream(
         self, name: str, messages: Sequence[Message], options: Options | None = None
