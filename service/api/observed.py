@@ -13,6 +13,8 @@ def observe(service: Service) -> None:
         disk = shutil.disk_usage(service.settings.store)
         telemetry.store_free.set(disk.free)
         telemetry.store_size.set(disk.total)
+    for name in service.releases.domains:
+        telemetry.swaps_refused.labels(name)  # 0 is told: a rise from nothing would not be seen
     for name, release in service.releases.live().items():
         telemetry.release.labels(name).set(release.number)
     seen: set[str] = set()
