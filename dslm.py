@@ -25,6 +25,8 @@ from eval.gate.commands import EXAMPLES as GATES
 from eval.gate.commands import gate
 from eval.harness import EXAMPLES as HARNESSES
 from eval.harness import harness
+from eval.perplexity_command import EXAMPLES as PERPLEXITIES
+from eval.perplexity_command import perplexity
 from eval.remote_commands import documents_app, jobs_app
 from eval.study.commands import eval_app
 from eval.study.grounding_command import EXAMPLES as GROUNDINGS
@@ -69,6 +71,7 @@ eval_app.command("canary", epilog=CANARY_EXAMPLES)(canary)
 eval_app.command("gate", epilog=examples(*GATES))(gate)
 eval_app.command("mirror", epilog=MIRROR_EXAMPLES)(mirror)
 eval_app.command("harness", epilog=examples(*HARNESSES))(harness)
+eval_app.command("perplexity", epilog=examples(*PERPLEXITIES))(perplexity)
 eval_app.command("grounding", epilog=examples(*GROUNDINGS))(grounding)
 
 Question = Annotated[str, typer.Argument(help="in quotation marks")]
