@@ -20,7 +20,6 @@ from adapters.traffic_commands import release_app
 from adapters.versioning import check_store, open_store
 from eval.ask import EXAMPLES as QUESTIONS
 from eval.ask import ask
-from eval.canary.commands import CANARY_EXAMPLES, MIRROR_EXAMPLES, canary, mirror
 from eval.gate.commands import EXAMPLES as GATES
 from eval.gate.commands import gate
 from eval.harness import EXAMPLES as HARNESSES
@@ -67,7 +66,6 @@ app.command("backup", epilog=examples(*BACKUPS))(backup)
 app.command("restore", epilog=examples(*RESTORES))(restore)
 app.command("migrate", epilog=examples(*MIGRATIONS))(migrate)
 app.command("plan", epilog=examples(*PLANS))(plan)
-eval_app.command("canary", epilog=CANARY_EXAMPLES)(canary)
 eval_app.command("gate", epilog=examples(*GATES))(gate)
 eval_app.command("mirror", epilog=MIRROR_EXAMPLES)(mirror)
 eval_app.command("harness", epilog=examples(*HARNESSES))(harness)
