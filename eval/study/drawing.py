@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from eval.study.findings import Confusion, Costs, Drawn, Forgetting, Intervals
+from eval.study.blocks import Confusion, Costs, Drawn, Forgetting, Intervals
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

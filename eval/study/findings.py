@@ -6,99 +6,23 @@ Markdown and HTML are made of the same findings, so that they cannot say differe
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean, median
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 
 from eval.comparing import Comparison, bootstrap, compare, detectable, noise_floor
 from eval.report import Grid
-from eval.scoring.labels import classify
+from eval.study.blocks import Block, Costs, Intervals, Section, Side, Sides, Span
+from eval.study.classes import by_class
+from eval.study.forgetting import forgetting
 from eval.study.measures import further
 from eval.study.results import Record
 from eval.study.run import scores
 from eval.study.spec import ConditionSpec, Study, TaskSpec
 
 SHOWN: Final = 5
-_CONFUSED: Final = 12
 _MILLION: Final = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A value with its 95 % interval, by name."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class Intervals:
-    """To be drawn: spans below each other; `zero`: a line there, for differences."""
-
-    title: str
-    spans: tuple[Span, ...]
-    zero: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Costs:
-    """To be drawn: by name the median and 95th percentile of seconds, and tokens in and out."""
-
-    title: str
-    rows: tuple[tuple[str, float, float, float, float], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Confusion:
-    """To be drawn: how often each expected class (a row) was read as which; the last: none."""
-
-    title: str
-    classes: tuple[str, ...]
-    counts: tuple[tuple[int, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Forgetting:
-    """To be drawn: by name what was gained on a task and what changed on the general ones."""
-
-    title: str
-    points: tuple[tuple[Span, Span], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One question as two conditions answered it."""
-
-    question: str
-    expected: str
-    first: str
-    second: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sides:
-    """Answers side by side; `right` and `wrong` name the conditions."""
-
-    title: str
-    right: str
-    wrong: str
-    rows: tuple[Side, ...]
-
-
-Drawn: TypeAlias = Intervals | Costs | Confusion | Forgetting
-Block: TypeAlias = Grid | str | Drawn | Sides
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """What is said of one task."""
-
-    title: str
-    blocks: tuple[Block, ...]
 
 
 def findings(study: Study, records: Sequence[Record], *, times: bool = True) -> list[Section]:
@@ -112,7 +36,7 @@ def findings(study: Study, records: Sequence[Record], *, times: bool = True) -> 
         told = [one for one in records if one.task == task.name]
         if told:
             found.append(Section(task.name, tuple(_task(study, task, told, times))))
-    return [*found, *_forgetting(study, records)]
+    return [*found, *forgetting(study, records)]
 
 
 def _task(study: Study, task: TaskSpec, records: Sequence[Record], times: bool) -> Iterable[Block]:
@@ -127,7 +51,7 @@ def _task(study: Study, task: TaskSpec, records: Sequence[Record], times: bool) 
         yield _power(shared, records)
         yield from _won_and_lost(compared, records)
     if task.kind in ("label", "choice"):
-        yield from _classes(shared, records)
+        yield from by_class(shared, records)
     yield from further(study, task, records)
     yield _costs(study, task, records, times)
 
@@ -247,41 +171,6 @@ def _differing(records: Sequence[Record], right: str, wrong: str) -> Iterable[Si
             yield Side(asked, one.expected, one.answer, other.answer)
 
 
-def _classes(shared: Mapping[str, Sequence[float]], records: Sequence[Record]) -> Iterable[Block]:
-    """Of the best condition: every class, and what was taken for what."""
-    best = max(shared, key=lambda name: fmean(shared[name]))
-    own = [one for one in records if one.condition == best]
-    found = classify([one.expected for one in own], [one.found for one in own])
-    rows = [
-        (
-            name,
-            str(found.counts.get(name, 0)),
-            f"{told.precision:.2f}",
-            f"{told.recall:.2f}",
-            f"{told.f1:.2f}",
-        )
-        for name, told in sorted(found.classes.items(), key=lambda one: (one[1].f1, one[0]))
-    ]
-    head = ("class", "expected", "precision", "recall", "F1")
-    yield Grid(f"{best}, by class, the worst first", head, tuple(rows))
-    most = [(a, b, str(count)) for a, b, count in found.confused[:_CONFUSED]]
-    if most:
-        title = f"{best}: what was most often taken for what"
-        yield Grid(title, ("expected", "answered", "times"), tuple(most))
-    yield _confusion(best, own)
-
-
-def _confusion(name: str, records: Sequence[Record]) -> Confusion:
-    classes = sorted({one.expected for one in records})
-    place = {label: at for at, label in enumerate(classes)}
-    counts = [[0] * (len(classes) + 1) for _ in classes]
-    for one in records:
-        counts[place[one.expected]][place.get(one.found or "", len(classes))] += 1
-    return Confusion(
-        f"{name}: expected (down) and answered (across)", tuple(classes), tuple(map(tuple, counts))
-    )
-
-
 def _costs(study: Study, task: TaskSpec, records: Sequence[Record], times: bool) -> Costs:
     rows = []
     for condition in study.conditions:
@@ -298,43 +187,3 @@ def _costs(study: Study, task: TaskSpec, records: Sequence[Record], times: bool)
                 )
             )
     return Costs(f"{task.name}: seconds and tokens of an answer", tuple(rows))
-
-
-def _forgetting(study: Study, records: Sequence[Record]) -> Iterable[Section]:
-    """Where the study says which tasks are general: what was gained against what was lost."""
-    general = [one for one in records if one.task in study.general]
-    own = [one for one in records if one.task not in study.general]
-    if not general or not own:
-        return
-    sides = [_against(study, part) for part in (own, general)]
-    names = [one.name for one in study.conditions if all(one.name in side for side in sides)]
-    points = tuple((sides[0][name], sides[1][name]) for name in names)
-    if not points:
-        return
-    head = ("condition", "gain", "95 %", "change on general tasks", "95 %")
-    rows = tuple(
-        (
-            gain.name,
-            f"{gain.value:+.3f}",
-            f"{gain.low:+.3f} to {gain.high:+.3f}",
-            f"{change.value:+.3f}",
-            f"{change.low:+.3f} to {change.high:+.3f}",
-        )
-        for gain, change in points
-    )
-    title = f"Gain and forgetting, against {study.against}"
-    yield Section(title, (Grid(title, head, rows), Forgetting(title, points)))
-
-
-def _against(study: Study, records: Sequence[Record]) -> dict[str, Span]:
-    """By condition the difference to the baseline on the same questions."""
-    told = scores(records)
-    base = told.get(study.against)
-    if base is None:
-        return {}
-    found = {}
-    for name, values in told.items():
-        if name != study.against:
-            differences = np.subtract(values, base)
-            found[name] = Span(name, float(differences.mean()), *bootstrap(differences))
-    return found

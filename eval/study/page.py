@@ -15,8 +15,9 @@ from typing import Any, Final
 import yaml
 
 from eval.report import Grid
+from eval.study.blocks import Block, Sides
 from eval.study.drawing import drawn
-from eval.study.findings import Block, Sides, findings
+from eval.study.findings import findings
 from eval.study.results import Record
 from eval.study.spec import Study, file_digest
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from eval.report import Grid, markdown
-from eval.study.findings import Section, Sides, findings
+from eval.study.blocks import Section, Sides
+from eval.study.findings import findings
 from eval.study.results import Record
 from eval.study.spec import Study
 

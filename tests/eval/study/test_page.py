@@ -11,8 +11,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from eval.study.blocks import Costs, Forgetting, Intervals
 from eval.study.drawing import drawn
-from eval.study.findings import Costs, Forgetting, Intervals, findings
+from eval.study.findings import findings
 from eval.study.page import page
 from eval.study.results import Record
 from eval.study.spec import Study
