@@ -20,7 +20,7 @@ SYSTEM: Final = "Be brief."
 ANSWER: Final = "Blue, blue and blue."
 QUESTIONS: Final = ("Which colour is it?", "What is it?", "Say it again.", "And now?")
 RANK: Final = 8
-STEPS: Final = 20
+STEPS: Final = 40
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,21 @@ async def test_one_that_no_longer_passes_after_a_restart_leaves_the_others_alone
         assert labels(fake).count("load style@a") == 2
 
 
+async def test_one_that_does_not_pass_when_an_answer_needs_it_is_not_tried_at_each_answer(
+    fake: FakeEngine, url: str, tmp_path: Path
+) -> None:
+    async with probing(url, tmp_path) as switch:
+        switch.engine_ended()
+        entries = [await switch.acquire(manifest(digest)) for digest in "abcde"]
+        await switch.reconcile()
+        fake.moves["style@a"] = 0.0  # the fifth of four places: loaded when it must answer
+        for _ in range(3):
+            await switch.hold(entries[0])
+            with pytest.raises(Unavailable, match=r"refused: .* no difference"):
+                entries[0].engine_name()
+        assert labels(fake).count("load style@a") == 1
+
+
 async def test_an_engine_that_does_not_answer_in_time_says_nothing_about_the_adapter(
     fake: FakeEngine, url: str, tmp_path: Path
 ) -> None:
