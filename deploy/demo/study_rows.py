@@ -40,15 +40,23 @@ class Size:
 
     pool: int = 2000
     asked: int = 200
-    cases: int = 800
+    cases: int = 480
     questions: int = 60
     label_steps: int = 200
-    extract_steps: int = 100
+    extract_steps: int = 60
     batch: int = 16
+    extract_batch: int = 8
 
 
 SMALL: Final = Size(
-    pool=150, asked=12, cases=60, questions=9, label_steps=6, extract_steps=4, batch=4
+    pool=150,
+    asked=12,
+    cases=60,
+    questions=9,
+    label_steps=6,
+    extract_steps=4,
+    batch=4,
+    extract_batch=4,
 )
 
 
