@@ -58,10 +58,15 @@ def show_card(
     context: typer.Context,
     adapter: Annotated[str, typer.Argument(help="name, name@version or a digest's beginning")],
 ) -> None:
-    """What is known about a version, as Markdown."""
+    """What is known about a version, its record and its scores, as Markdown."""
     from adapters.comparing import card
+    from adapters.lifecycle import Lifecycle
+    from adapters.scores import scores
 
-    typer.echo(card(registry(workplace(context)).get(adapter)), nl=False)
+    place = workplace(context)
+    found = registry(place).get(adapter)
+    events = Lifecycle(place.paths).events(found.digest)
+    typer.echo(card(found, events, scores(place.paths, found.digest)), nl=False)
 
 
 @adapters_app.command("diff", epilog=examples("adapters diff support-style@1 support-style@2"))
@@ -70,13 +75,19 @@ def diff_adapters(
     one: Annotated[str, typer.Argument(help="a version")],
     other: Annotated[str, typer.Argument(help="another of the same base")],
 ) -> None:
-    """How two versions differ: their data, settings and results, and what they do to the base."""
+    """How two versions differ: data, settings, scores at the gate, what they do to the base."""
     from adapters.comparing import differences, likeness
+    from adapters.scores import scores
 
-    known = registry(workplace(context))
+    place = workplace(context)
+    known = registry(place)
     first, second = known.get(one), known.get(other)
     for name, mine, theirs in differences(first, second):
         typer.echo(f"{name}: {mine} -> {theirs}")
+    old, new = scores(place.paths, first.digest), scores(place.paths, second.digest)
+    for name in sorted(old.keys() | new.keys()):
+        was, now = (f"{one[name]:.4g}" if name in one else "-" for one in (old, new))
+        typer.echo(f"gate of {name}: {was} -> {now}")
     if first.base.digest != second.base.digest:
         return
     found = likeness(known.folder(first), known.folder(second))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from adapters.lifecycle import Event
 from adapters.manifest import AdapterManifest
 from adapters.merging.deltas import Delta, Factors
 from adapters.merging.joining import concatenated
@@ -75,8 +76,12 @@ def _gap(one: Factors | None, other: Factors | None) -> float:
     return concatenated(weighted).size() if weighted else 0.0
 
 
-def card(manifest: AdapterManifest) -> str:
-    """What is known about a version, as Markdown for people."""
+def card(
+    manifest: AdapterManifest,
+    events: Sequence[Event] = (),
+    scores: Mapping[str, float] | None = None,
+) -> str:
+    """What is known about a version, as Markdown for people; its record and scores if given."""
     lines = [f"# {manifest.label}", "", manifest.note or "No note.", ""]
     lines += ["| | |", "|---|---|"]
     for name, value in _flat(
@@ -85,4 +90,15 @@ def card(manifest: AdapterManifest) -> str:
         lines.append(f"| {name.replace('_', ' ').replace('.', ': ')} | {value} |")
     lines += ["", "Files:", ""]
     lines += [f"- `{name}` sha256 `{digest}`" for name, digest in sorted(manifest.files.items())]
+    if scores:
+        lines += ["", "At the gate:", "", "| check | measured |", "|---|---|"]
+        lines += [f"| {name} | {value:.4g} |" for name, value in sorted(scores.items())]
+    if events:
+        lines += ["", "Record:", ""]
+        lines += [f"- {event.at:%Y-%m-%d %H:%M} {_told(event)}" for event in events]
     return "\n".join(lines) + "\n"
+
+
+def _told(event: Event) -> str:
+    where = f" by {event.domain}@{event.release}" if event.domain else ""
+    return f"{event.state}{where}{f': {event.why}' if event.why else ''}"

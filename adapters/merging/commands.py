@@ -1,5 +1,6 @@
 """The command `dslm adapters merge`."""
 
+import contextlib
 import math
 import tempfile
 from enum import StrEnum
@@ -72,7 +73,10 @@ def merge_adapters(
         typer.echo("These parts go together")
         return
     base = BaseProfile.read(place.base)
-    with tempfile.TemporaryDirectory(prefix="dslm-merge-") as folder:
+    with contextlib.ExitStack() as stack:
+        for one in found:
+            stack.callback(registry.lease(one.manifest).end)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dslm-merge-"))
         record = merge(found, wanted, base, Path(folder), place.max_rank, _report)
         added = registry.add(
             Path(folder),

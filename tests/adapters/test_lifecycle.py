@@ -132,10 +132,26 @@ def test_what_passed_the_gate_is_gated_and_its_record_names_the_report(
     assert (event.domain, event.release, event.report) == ("support", 2, report.digest)
 
 
-def write_report(paths: Paths, release: int, passed: bool) -> None:
+def test_diff_and_card_tell_what_the_gate_measured(
+    paths: Paths, store: ReleaseStore, support: Domain, add: Add, base: BaseProfile
+) -> None:
+    store.create(support, snapshot=SNAPSHOT)
+    for adapter in (add(1), add(2), add(3)):
+        store.create(support, adapter=adapter, activate=False)
+    write_report(paths, 2, True, 0.125)
+    write_report(paths, 3, False, -0.5)
+    said = run(paths, base, "diff", "style@1", "style@2")
+    assert "gate of support: g: 0.125 -> -0.5\n" in said
+    assert "gate of support: g: 0.125 -> -\n" in run(paths, base, "diff", "style@1", "style@3")
+    card = run(paths, base, "card", "style@1")
+    assert "| support: g | 0.125 |" in card
+    assert "gated by support@2: against release 1" in card
+
+
+def write_report(paths: Paths, release: int, passed: bool, measured: float = 0) -> None:
     reports = GateReports(paths, "support")
     store = ReleaseStore(paths)
-    check = GateCheck(name="g", passed=passed, measured=0, bound=0, cases=1, said="")
+    check = GateCheck(name="g", passed=passed, measured=measured, bound=0, cases=1, said="")
     report = GateReport(
         domain="support",
         release=release,
