@@ -4,7 +4,7 @@
 #   make setup PROFILE=cpu                        force a profile (gpu or cpu)
 #   make heldout BANKING77=folder                 with banking77's train.jsonl and test.jsonl
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format tour heldout families bench fuzz tools image docs lock clean
+.PHONY: help setup serve test check format tour heldout families bench fuzz tools image sbom docs lock clean
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; \
@@ -68,6 +68,9 @@ tools: setup ## fetch helm and promtool, with which tests check the deployment, 
 
 image: setup ## build the CPU image without Docker and run it read-only; as root, with debootstrap
 	@$(BIN)/python -m deploy.checks.image
+
+sbom: setup ## what serving is made of and under which licences, as CycloneDX in dist/
+	@$(BIN)/python -m deploy.checks.sbom
 
 docs: setup ## write the tree in deploy/docs/tree.md and the settings in the chart's schema anew
 	@$(BIN)/python -m deploy.checks.tree

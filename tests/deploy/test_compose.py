@@ -1,6 +1,7 @@
 """The compose files: as the specification has them, and as the service and the engine need it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +105,15 @@ def test_nothing_listens_beyond_this_host_and_every_image_has_a_version() -> Non
         for service in read(name)["services"].values():
             assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
             assert service["image"].rpartition(":")[2] not in ("", "latest")
+
+
+def test_the_commands_of_the_pages_name_files_and_targets_that_exist() -> None:
+    docs = ROOT / "deploy" / "docs"
+    text = "".join((docs / page).read_text("utf-8") for page in ("containers.md", "kubernetes.md"))
+    files = set(re.findall(r" -f (\S+)", text))
+    assert files == {"gpu.yaml", "monitoring.yaml"}
+    assert all((FOLDER / file).exists() for file in files)
+    assert set(re.findall(r"--target (\w+)", text)) <= set(stages(ROOT / "Dockerfile"))
+    chart, values = re.findall(r"helm install \w+ (\S+) --values (\S+)", text)[0]
+    assert (ROOT / chart / "Chart.yaml").exists()
+    assert (ROOT / values).exists()
