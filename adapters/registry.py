@@ -143,6 +143,29 @@ class AdapterRegistry:
         """The manifest of a version whose files were removed: its number stays taken."""
         return self._paths.adapters / ".collected" / f"{digest}.json"
 
+    def line(self, name: str) -> Sequence[AdapterManifest]:
+        """Every version of a name, oldest first, also those whose files were removed."""
+        folders = {one: self._paths.adapter(one) for one in self._names().get(name, [])}
+        files = [
+            self.tombstone(digest) if self._is_collected(digest) else folder / MANIFEST_FILE
+            for digest, folder in folders.items()
+        ]
+        return [read_pinned(file, AdapterManifest) for file in files]
+
+    def take_names(self, name: str, digests: Sequence[str]) -> None:
+        """While locked: these are the versions of `name`, as another store counts them.
+
+        StoreError where this store has given a number to another version itself.
+        """
+        names = self._names()
+        known = names.setdefault(name, [])
+        both = min(len(known), len(digests))
+        if known[:both] != list(digests[:both]):
+            remedy = "One store makes the versions of a name; give the other's another name"
+            raise StoreError(f"{name} has other versions in this store", remedy)
+        known.extend(digests[both:])
+        write_atomically(self._paths.names, (json.dumps(names, indent=2) + "\n").encode())
+
     def unnamed(self) -> Sequence[Path]:
         """What adds and removals that were cut short left behind; to be asked while locked."""
         known = {digest for versions in self._names().values() for digest in versions}

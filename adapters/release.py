@@ -7,8 +7,6 @@ Release files are immutable, and every change of what answers is audited.
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,11 +19,12 @@ from adapters.manifest import read_pinned, to_json
 from adapters.parts import AdapterChoice as AdapterChoice
 from adapters.parts import Changes, Parts, make
 from adapters.pins import Release as Release
+from adapters.publishing import publish_once
 from adapters.registry import AdapterRegistry
 from adapters.traffic import Traffic, TrafficFile
 from indexer.domain import Domain
 from indexer.errors import BadInput, NotFound
-from indexer.settings import Paths, store_errors, sync_folder
+from indexer.settings import Paths
 from indexer.store.manifest import check_files
 
 
@@ -65,7 +64,7 @@ class ReleaseStore:
             release = make(self.paths, domain, parent, number, parts)
             old = parent.number if parent else None
             with self.audit(domain.name).change("create", cause, old=old, new=number):
-                self._write(release)
+                publish_once(self.file(domain.name, number), to_json(release))
             if activate:
                 self._point(domain.name, number, "activate", cause)
         return release
@@ -204,7 +203,8 @@ class ReleaseStore:
 
     def _note(self, domain: str, old: int | None, new: int, cause: Cause) -> None:
         """Into the records of the adapter versions; what was live may have been removed."""
-        was = self.get(domain, old) if old in self.numbers(domain) else None
+        there = old is not None and old in self.numbers(domain)
+        was = self.get(domain, old) if old is not None and there else None
         Lifecycle(self.paths).switched(was, self.get(domain, new), cause)
 
     def _forget_canary(self, domain: str, *live: int | None) -> None:
@@ -213,23 +213,6 @@ class ReleaseStore:
         traffic = file.read()
         if traffic.canary and traffic.canary.release in live:
             file.write(traffic.model_copy(update={"canary": None}))
-
-    def _write(self, release: Release) -> None:
-        """Publish by hard link: all of the file or nothing, and never over another's number."""
-        path = self.file(release.domain, release.number)
-        with store_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-            try:
-                with open(handle, "wb") as file:
-                    os.fchmod(file.fileno(), 0o644)
-                    file.write(to_json(release))
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.link(name, path)
-            finally:
-                os.unlink(name)
-            sync_folder(path.parent)
 
 
 def spans(numbers: Sequence[int]) -> str:

@@ -1,0 +1,1 @@
+"""Releases on many machines: pushed to an object store by one, followed by others."""
