@@ -14,12 +14,14 @@ from adapters.backup.commands import BACKUPS, MIGRATIONS, RESTORES, backup, migr
 from adapters.command_line import DomainName, Workplace, examples, group
 from adapters.commands import adapters_app
 from adapters.feedback_commands import feedback_app
+from adapters.remote.commands import FOLLOWS, PULLS, PUSHES, follow, pull, push
 from adapters.rows.commands import data_app
 from adapters.snapshot_commands import snapshot_app
 from adapters.traffic_commands import release_app
 from adapters.versioning import check_store, open_store
 from eval.ask import EXAMPLES as QUESTIONS
 from eval.ask import ask
+from eval.canary.commands import CANARY_EXAMPLES, MIRROR_EXAMPLES, canary, mirror
 from eval.gate.commands import EXAMPLES as GATES
 from eval.gate.commands import gate
 from eval.harness import EXAMPLES as HARNESSES
@@ -65,7 +67,11 @@ app.command("ask", epilog=examples(*QUESTIONS))(ask)
 app.command("backup", epilog=examples(*BACKUPS))(backup)
 app.command("restore", epilog=examples(*RESTORES))(restore)
 app.command("migrate", epilog=examples(*MIGRATIONS))(migrate)
+release_app.command("push", epilog=PUSHES)(push)
+release_app.command("pull", epilog=PULLS)(pull)
+release_app.command("follow", epilog=FOLLOWS)(follow)
 app.command("plan", epilog=examples(*PLANS))(plan)
+eval_app.command("canary", epilog=CANARY_EXAMPLES)(canary)
 eval_app.command("gate", epilog=examples(*GATES))(gate)
 eval_app.command("mirror", epilog=MIRROR_EXAMPLES)(mirror)
 eval_app.command("harness", epilog=examples(*HARNESSES))(harness)
