@@ -88,6 +88,23 @@ def test_equal_is_not_better_but_non_inferior() -> None:
     assert failed(told, domain="non-inferior") == []
 
 
+def test_a_gain_or_a_loss_that_chance_could_have_made_counts_as_none() -> None:
+    told = {**answers()}
+    told["domain"] = [
+        record(name, n, score=float(name == NEW or n > 1))
+        for name in (NEW, LIVE)
+        for n in range(COUNT)
+    ]
+    assert failed(told) == ["domain"], "two in sixty better is not surely better"
+    told = {**answers()}
+    told["general"] = [
+        record(name, n, score=float(name == LIVE or n > 1))
+        for name in (NEW, LIVE)
+        for n in range(COUNT)
+    ]
+    assert failed(told) == ["general"], "two in sixty worse may be more than the margin"
+
+
 def test_one_refusal_less_is_one_too_many_unless_a_margin_allows_it() -> None:
     told = {**answers()}
     told["refusals"] = [
