@@ -1,14 +1,19 @@
 """A release goes through an object store whole, or is not seen on the other side at all."""
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
+import urllib.request
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -407,3 +412,46 @@ def test_the_commands_push_and_pull(
     pointer = json.loads((bucket / "live" / "kitchen.json").read_text("utf-8"))
     assert pointer["release"] == 1
     assert not [name for name in os.listdir(bucket / "live") if name.startswith(".")]
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Objects]:
+    """A bucket of a local server that speaks S3."""
+    if find_spec("moto") is None or find_spec("flask") is None:
+        pytest.skip("moto[s3], flask and flask-cors are not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    words = [sys.executable, "-m", "moto.server", "-p", address.rpartition(":")[2]]
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while server.poll() is None:
+            with contextlib.suppress(OSError):
+                put = urllib.request.Request(f"{address}/bucket", method="PUT")
+                urllib.request.urlopen(put, timeout=10).close()
+                break
+            time.sleep(0.05)
+        yield Objects("s3://bucket/dslm")
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_a_server_that_speaks_s3_does_as_well(maker: Maker, other: Paths, s3: Objects) -> None:
+    maker.release()
+    push(maker.paths, s3, KITCHEN, silent)
+    pull(other, s3, KITCHEN, silent)
+    made = maker.release()
+    push(maker.paths, s3, KITCHEN, silent)
+    pull(other, s3, KITCHEN, silent)
+    assert ReleaseStore(other).live(KITCHEN) == made
+    assert s3.read("no/such/object") is None
+    file = f"adapters/{_digest(maker)}/adapter_config.json"
+    s3.write(file, b"{}")
+    shutil.rmtree(other.root)
+    with pytest.raises(StoreError, match="is not what was pushed"):
+        pull(other, s3, KITCHEN, silent)
