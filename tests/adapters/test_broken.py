@@ -3,6 +3,7 @@
 vLLM 0.32 answers 200 to many of them, dies of some, and serves nonsense with others.
 """
 
+import contextlib
 import json
 import os
 import struct
@@ -13,10 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from adapters.base import BaseProfile
 from adapters.errors import AdapterRefused
+from adapters.importing.converting import convert
 from adapters.registry import AdapterRegistry
+from adapters.verify import verify_adapter
 from indexer.settings import Paths
 
 from .conftest import Tensors, make_tensors
@@ -287,3 +292,48 @@ def test_a_broken_adapter_is_refused_with_its_reason_and_nothing_is_stored(
     assert caught.value.remedy
     assert registry.list() == []
     assert not [path for path in paths.adapters.glob("*") if path.is_dir()]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+FIELDS = st.sampled_from([
+    "r", "lora_alpha", "target_modules", "rank_pattern", "alpha_pattern", "use_rslora", "bias",
+    "exclude_modules", "layers_to_transform", "init_lora_weights", "modules_to_save", "peft_type",
+])  # fmt: skip
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(FIELDS, JSON, max_size=4))
+def test_any_configuration_is_taken_or_refused_in_words(
+    base: BaseProfile, write_adapter: "WriteAdapter", content: dict[str, Any]
+) -> None:
+    folder = write_adapter(**content)
+    with contextlib.suppress(AdapterRefused):  # any other error fails
+        verify_adapter(folder, base, 8)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.sampled_from(
+            ["_orig_mod.", "module.", ".default", ".weight", "base_model.model.", "lora_A", ""]
+        ),
+        min_size=4,
+        max_size=4,
+    )
+)
+def test_any_names_are_mended_or_refused_in_words(
+    base: BaseProfile, write_adapter: "WriteAdapter", tmp_path: Path, parts: list[str]
+) -> None:
+    names = zip(make_tensors().items(), parts, strict=True)
+    folder = write_adapter({f"{part}{key}{part}": value for (key, value), part in names})
+    out = tmp_path / "converted"
+    out.mkdir(exist_ok=True)
+    with contextlib.suppress(AdapterRefused):
+        done = convert(folder, base, out)
+        verify_adapter(out if done else folder, base, 8)

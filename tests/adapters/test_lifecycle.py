@@ -188,6 +188,13 @@ def test_half_a_line_of_a_killed_process_is_passed_over(paths: Paths, add: Add) 
     assert [state for state, _, _ in told(paths, one)] == ["verified", "retired"]
 
 
+def test_a_record_cannot_make_a_version_live(paths: Paths, add: Add) -> None:
+    """As after a kill between the record and LIVE: what answers tells, not what was written."""
+    one = add(1)
+    Lifecycle(paths).record(one.digest, "live", ME)
+    assert state(paths, one) == "retired"
+
+
 def test_no_release_takes_a_draft_before_it_is_verified(
     paths: Paths, store: ReleaseStore, support: Domain, add: Add, base: BaseProfile
 ) -> None:

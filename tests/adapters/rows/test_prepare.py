@@ -158,6 +158,22 @@ def test_an_instruction_that_all_rows_have_makes_no_duplicates_of_them(
     assert [(fault.place, fault.kind) for fault in found.faults] == [("rows.jsonl:61", "duplicate")]
 
 
+def test_a_system_text_makes_no_duplicates_of_the_few_rows_that_have_it(tmp_path: Path) -> None:
+    system = {"role": "system", "content": " ".join(f"Rule {n}: be brief." for n in range(60))}
+    rows = [
+        {
+            "messages": [
+                system,
+                {"role": "user", "content": row["question"]},
+                {"role": "assistant", "content": row["answer"]},
+            ]
+        }
+        for row in numbered(5)
+    ]
+    found = prepare(PrepareSettings((file(tmp_path, "rows.jsonl", *rows),), shares=NONE))
+    assert (len(found.splits["train"]), found.faults) == (5, [])
+
+
 def test_a_row_that_asks_what_a_given_split_asks_is_left_out(tmp_path: Path) -> None:
     rows = file(
         tmp_path,
