@@ -91,7 +91,7 @@ def by_judge(url: str, model: str, key: str | None, concurrency: int) -> Support
     """By what a model behind an OpenAI endpoint says; None where it gives no yes or no."""
 
     def supports(pairs: Sequence[Pair]) -> list[bool | None]:
-        return asyncio.run(_judged(url, model, key, concurrency, pairs))
+        return asyncio.run(_judged(url, model, key, concurrency, pairs)) if pairs else []
 
     return supports
 
