@@ -53,7 +53,7 @@ def adapters(
 
     Starts a service of its own over an empty store; DSLM_BASE names another base.
 
-    Example: python -m eval adapters --data banking77 --tests 500
+    Example: python -m eval adapters --data banking77 --labels 10 --steps 600
     """
     settings = TrialSettings(
         folder, labels, rows, tests, tuple(range(1, seeds + 1)), method, steps, batch, rate, rank

@@ -39,7 +39,7 @@ def settings(tmp_path: Path) -> TrialSettings:
         ]
         text = "\n".join(map(json.dumps, rows))
         (tmp_path / f"{file}.jsonl").write_text(text, encoding="utf-8")
-    return TrialSettings(tmp_path, tests=0)
+    return TrialSettings(tmp_path, labels=0)
 
 
 def test_fewer_labels_are_learned_and_asked_alike_and_by_the_same_draw(
