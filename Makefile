@@ -4,7 +4,7 @@
 #   make setup PROFILE=cpu                        force a profile (gpu or cpu)
 #   make heldout BANKING77=folder                 with banking77's train.jsonl and test.jsonl
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format tour heldout families bench fuzz tools image sbom docs lock clean
+.PHONY: help setup training serve test check format tour heldout families bench fuzz tools image sbom docs site lock clean
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; \
@@ -75,6 +75,9 @@ sbom: setup ## what serving is made of and under which licences, as CycloneDX in
 docs: setup ## write the tree in deploy/docs/tree.md and the settings in the chart's schema anew
 	@$(BIN)/python -m deploy.checks.tree
 	@$(BIN)/python -m deploy.checks.chart
+
+site: setup ## build the documentation site into dist/site, warnings as errors
+	@$(BIN)/python -m deploy.site.build
 
 lock: setup ## write deploy/setup/requirements-cpu.txt anew from what .venv holds
 	@$(BIN)/python -m deploy.setup.lock
