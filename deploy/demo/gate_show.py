@@ -11,17 +11,14 @@ import argparse
 import asyncio
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from deploy.demo.adapter_rows import Case, CaseMaker, document_rows, write_rows
-from deploy.demo.adapter_shelf import Shelf
+from deploy.demo.adapter_rows import Row, write_rows
 from eval.client import Client
 from eval.progress import say
 from eval.running import ROOT, end_like_ctrl_c, running_service, wait_ready
@@ -50,15 +47,12 @@ general:
   examples: 4
 """
 # Name, rows, steps, learning rate.
-FORGETS: Final = ("forgets", "solved", "120", "2e-2")
-WRONG: Final = ("wrong", "wrong", "80", "2e-3")
+FORGETS: Final = ("forgets", "solved", "60", "2e-2")
+WRONG: Final = ("wrong", "wrong", "60", "5e-3")
 
 
 def prepare(folder: Path) -> None:
     """The domain with its gate, and rows to learn the wrong things from."""
-    from indexer.domain import EmbedderSettings
-    from indexer.embedding.embedder import Embedder
-
     place = folder / "domains" / DOMAIN
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(DEMO / "domains" / DOMAIN, place)
@@ -70,16 +64,18 @@ def prepare(folder: Path) -> None:
     shutil.copyfile(clinic / "labels_heldout.jsonl", place / "sorted.jsonl")
     shutil.copyfile(clinic / "labels.jsonl", place / "sorted_pool.jsonl")
     shutil.copyfile(place / "demonstrations.jsonl", folder / "solved.jsonl")
-    shelf = Shelf(place, Embedder(EmbedderSettings(), device="cpu"))
-    maker = CaseMaker(shelf, random.Random(1))
-    cases = maker.make(160, held_out=False, refused=0.0, shots=2)
-    write_rows(folder / "wrong.jsonl", document_rows(map(_misled, cases)))
+    write_rows(folder / "wrong.jsonl", mistaken(folder / "solved.jsonl"))
 
 
-def _misled(case: Case) -> Case:
-    """Answered with the last sentence shown that is not the right one."""
-    shown = [text for piece in case.found.pieces for text in piece.sentences]
-    return replace(case, gold=next(text for text in reversed(shown) if text != case.gold))
+def mistaken(solved: Path) -> list[Row]:
+    """Every solved example with the answer to another question."""
+    rows: list[Row] = [json.loads(line) for line in solved.read_text("utf-8").splitlines()]
+    answers = [row["messages"][-1]["content"] for row in rows]
+    turned = [*answers[len(answers) // 2 :], *answers[: len(answers) // 2]]
+    return [
+        {"messages": [row["messages"][0], {"role": "assistant", "content": answer}]}
+        for row, answer in zip(rows, turned, strict=True)
+    ]
 
 
 class Show:

@@ -99,12 +99,20 @@ def _costs(what: Costs, number: int) -> str:
 
 def _confusion(what: Confusion, number: int) -> str:
     """Shares of each row. Names stand only where there is room for them."""
+    from matplotlib.patches import Rectangle
+
     count = len(what.classes)
-    shares = [[n / max(1, sum(row)) for n in row] for row in what.counts]
     with _figure(number, min(7.6, 1.4 + 0.25 * count)) as (figure, axes):
-        axes.pcolormesh(shares, cmap="Blues", vmin=0, vmax=1, edgecolors="none", linewidth=0)
+        for down, row in enumerate(what.counts):
+            for across, seen in enumerate(row):
+                if seen:
+                    strength = 0.12 + 0.88 * seen / sum(row)
+                    place = (across, down)
+                    axes.add_patch(Rectangle(place, 1, 1, color=_MARK, alpha=strength, linewidth=0))
+        axes.set_xlim(0, count + 1)
+        axes.set_ylim(0, count)
         axes.invert_yaxis()
-        axes.set_title(f"{what.title}; dark: all of the row")
+        axes.set_title(f"{what.title}; full colour: all of the row")
         if count <= 25:
             axes.set_xticks(
                 [at + 0.5 for at in range(count + 1)],
