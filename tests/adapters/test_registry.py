@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from adapters import intake
 from adapters.base import BaseProfile
 from adapters.errors import AdapterRefused
 from adapters.manifest import AdapterCard, BaseIdentity, TrainedWith, to_json
 from adapters.registry import AdapterRegistry
+from adapters.verify import verify_adapter
 from indexer.errors import BadInput, NotFound, StoreError
 from indexer.settings import Paths
 
@@ -230,3 +232,40 @@ def test_the_folder_given_may_be_deleted_afterwards(
     added = registry.add(folder, "style", base=base, prompt_format="sentences")
     shutil.rmtree(folder)
     assert (registry.folder(added) / "adapter_model.safetensors").stat().st_size > 100
+
+
+def test_what_changes_after_it_was_verified_is_not_stored(
+    registry: AdapterRegistry,
+    base: BaseProfile,
+    write_adapter: "WriteAdapter",
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = write_adapter()
+    weights = folder / "adapter_model.safetensors"
+
+    def verify_then_change(*given: Any) -> Any:
+        facts = verify_adapter(*given)
+        weights.write_bytes(weights.read_bytes() + b"more")
+        return facts
+
+    monkeypatch.setattr(intake, "verify_adapter", verify_then_change)
+    with pytest.raises(AdapterRefused, match="changed while it was added"):
+        registry.add(folder, "style", base=base, prompt_format="sentences")
+    assert registry.list() == []
+
+
+def test_what_changes_while_it_is_copied_is_not_stored(
+    registry: AdapterRegistry,
+    base: BaseProfile,
+    write_adapter: "WriteAdapter",
+    monkeypatch: pytest.MonkeyPatch,
+    paths: Paths,
+) -> None:
+    def copy_other(source: Path, target: Path) -> None:
+        target.write_bytes(source.read_bytes() + b"more")
+
+    monkeypatch.setattr(shutil, "copyfile", copy_other)
+    with pytest.raises(AdapterRefused, match="changed while it was added"):
+        registry.add(write_adapter(), "style", base=base, prompt_format="sentences")
+    assert registry.list() == []
+    assert not list(paths.adapters.glob(".adding-*"))
