@@ -1,4 +1,4 @@
-"""Build the documentation site: `make site`. What it needs lies in `.venv/site`, apart from dslm."""
+"""Build the documentation site: `make site`. What it needs lies in `.venv/site`, on its own."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def test_a_page_that_links_to_nothing_is_not_built(tmp_path: Path) -> None:
     (docs / "index.md").write_text("# A\n\n[to nothing](missing.md)\n", "utf-8")
     config = tmp_path / "mkdocs.yml"
     config.write_text("site_name: x\ntheme: {name: material, font: false}\n", "utf-8")
-    words = [str(BUILDER), "-m", "mkdocs", "build", "--strict", "-q", "-f", str(config)]
+    words = [str(BUILDER), "-m", "mkdocs", "build", "--strict", "-f", str(config)]
     assert subprocess.run(words, capture_output=True, check=False).returncode != 0
     (docs / "index.md").write_text("# A\n\n[to itself](index.md)\n", "utf-8")
     assert subprocess.run(words, capture_output=True, check=False).returncode == 0
