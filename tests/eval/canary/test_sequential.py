@@ -28,8 +28,8 @@ def ever_called(chance: np.random.Generator, first: float, second: float, most: 
 def test_equal_releases_are_called_different_in_five_of_a_hundred_at_most(share: float) -> None:
     """Looked at two hundred times each; a test of fixed size would err in about a third."""
     chance = np.random.default_rng(5)
-    wrong = sum(ever_called(chance, share, share, 1000) is not None for _ in range(400))
-    assert wrong / 400 <= LEVEL
+    wrong = sum(ever_called(chance, share, share, 1000) is not None for _ in range(250))
+    assert wrong / 250 <= LEVEL
 
 
 def test_a_fixed_test_that_is_looked_at_each_time_errs_far_oftener() -> None:
@@ -58,7 +58,7 @@ def test_a_real_difference_is_seen_and_the_larger_the_sooner() -> None:
 def test_the_interval_holds_at_all_times_together() -> None:
     chance = np.random.default_rng(7)
     missed = 0
-    for _ in range(300):
+    for _ in range(150):
         first, second = chance.normal(0.2, 1, 800), chance.normal(0, 1, 800)
         for n in range(FEWEST, 800, 20):
             sides = [
@@ -69,7 +69,7 @@ def test_the_interval_holds_at_all_times_together() -> None:
             if not found.low <= 0.2 <= found.high:
                 missed += 1
                 break
-    assert missed / 300 <= LEVEL
+    assert missed / 150 <= LEVEL
 
 
 def test_interval_and_p_agree() -> None:
