@@ -22,8 +22,11 @@ PROMPTS: Final = (
     "When does the office open? It opens at nine [1].",
     "Dear customer, thank you for your message. Please send us the number of your order.",
 )
-# Nats. An engine that is asked nothing else answers the same twice; this is above fp32's rounding.
+# Nats. Less than fp32's rounding explains is no effect where a version was made.
 LEAST_EFFECT: Final = 0.001
+# In bf16 the least change of a base, in whatever place, is rounded to something: adapters made a
+# hundred thousand times weaker moved the demonstration base by 0.01 to 0.06.
+LEAST_UNKNOWN: Final = 0.1
 LEAST_GAP: Final = 0.02
 # So many times the noise that was seen is no noise; on its way through other kernels an adapter
 # gathers about as much as its base (`python -m eval families` prints both).
@@ -80,25 +83,26 @@ class Fingerprint(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What an engine said of the tokens: the base twice, which shows its noise, and the adapter.
+    """How far an engine's adapter is from its base, and what of that is noise: `least`.
 
-    `effect`, `noise` and `gap` are root mean squares in nats; `gap` is how far the adapter is from
-    its fingerprint, of which `allowed` is rounding. Both are None where there is no fingerprint.
+    All are root mean squares in nats; `gap` is how far the adapter is from its fingerprint, of
+    which `allowed` is rounding. Both are None where there is no fingerprint.
     """
 
     effect: float
-    noise: float
+    least: float
     gap: float | None = None
     allowed: float | None = None
 
     @property
     def fault(self) -> str:
         """Why the adapter is not to be served; empty if nothing speaks against it."""
-        least = max(LEAST_EFFECT, ABOVE_NOISE * self.noise)
-        if self.effect <= least:
+        if self.effect <= self.least:
+            nothing = math.isinf(self.least)
+            why = "nor did it where it was made" if nothing else f"noise {self.least:.2g}"
             return (
                 "it makes no difference: its log-probabilities are the base's"
-                f" (apart by {self.effect:.2g} nats, noise {least:.2g})"
+                f" (apart by {self.effect:.2g} nats, {why})"
             )
         if self.gap is not None and self.allowed is not None and self.gap > self.allowed:
             return (
@@ -117,15 +121,19 @@ def read(
 ) -> Reading:
     """Compare. ValueError if they are not of one size.
 
-    How far the engine's base is from the fingerprint's shows what the two computations differ by
-    anyway: another precision, other kernels, a quantised base.
+    The base is asked twice: what is computed beside it may disturb it. How far it is from the
+    fingerprint's shows what the two computations differ by anyway: another precision, other
+    kernels, a quantised base.
     """
-    effect, noise = apart(adapter, base), apart(base, again)
+    effect, noise = apart(adapter, base), ABOVE_NOISE * apart(base, again)
     if fingerprint is None:
-        return Reading(effect, noise)
+        return Reading(effect, max(LEAST_UNKNOWN, noise))
     elsewhere = apart(base, fingerprint.base)
+    is_nothing = fingerprint.effect <= LEAST_EFFECT
+    rounding = max(LEAST_EFFECT, min(elsewhere, LEAST_UNKNOWN))
+    least = math.inf if is_nothing else max(rounding, noise)
     allowed = max(LEAST_GAP, ABOVE_OTHERS * elsewhere + ROUNDED * fingerprint.effect)
-    return Reading(effect, noise, apart(adapter, fingerprint.adapter), allowed)
+    return Reading(effect, least, apart(adapter, fingerprint.adapter), allowed)
 
 
 def asked_of(

@@ -61,12 +61,28 @@ def test_an_adapter_that_does_nothing_is_told_whether_its_fingerprint_is_known_o
     for known in (None, KNOWN):
         assert "no difference" in read(BASE, BASE, BASE, known).fault
         assert "no difference" in read(BASE, BASE, moved(0.0009), known).fault
-    assert not read(BASE, BASE, moved(0.0011), None).fault
+    assert "no difference" in read(BASE, BASE, moved(-0.09), None).fault
+    assert not read(BASE, BASE, moved(0.11), None).fault
+
+
+def test_what_rounding_alone_can_do_is_no_difference() -> None:
+    """The engine's base is elsewhere than where the version was made: of that a little is noise."""
+    for far, noise in ((0.05, 0.05), (0.3, 0.1)):
+        base = moved(far)
+        weak = KNOWN.model_copy(update={"adapter": moved(noise + 0.01)})
+        assert "no difference" in read(base, base, moved(far + noise - 0.01), weak).fault
+        assert not read(base, base, moved(far + noise + 0.01), weak).fault
+    assert not read(moved(0.3), moved(0.3), moved(0.8), KNOWN).fault
+
+
+def test_one_that_did_nothing_where_it_was_made_does_nothing_here() -> None:
+    idle = KNOWN.model_copy(update={"adapter": moved(0.0009)})
+    assert "no difference" in read(BASE, BASE, moved(0.4), idle).fault
 
 
 def test_a_difference_within_the_engines_own_noise_is_none() -> None:
-    assert "no difference" in read(BASE, moved(0.01), moved(0.03), None).fault
-    assert not read(BASE, moved(0.01), moved(0.05), None).fault
+    assert "no difference" in read(BASE, moved(0.1), moved(0.3), None).fault
+    assert not read(BASE, moved(0.1), moved(0.5), None).fault
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.7, 1.3, 2.0, -1.0])

@@ -58,7 +58,7 @@ def fingerprinted(folder: Path, digest: str) -> AdapterManifest:
     return made
 
 
-@pytest.mark.parametrize("moves", [0.0, 0.0009, -0.0005])
+@pytest.mark.parametrize("moves", [0.0, 0.0009, -0.09])
 async def test_an_adapter_that_makes_no_difference_is_unloaded_and_refused(
     fake: FakeEngine, url: str, tmp_path: Path, moves: float
 ) -> None:
