@@ -143,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=Path("store/gate-show"), help="where everything lies")
+    parser.add_argument("--out", type=Path, default=Path("store/gate-show"), help="where all lies")
     folder = parser.parse_args(arguments).out.resolve()
     show = Show(folder)
     try:

@@ -211,7 +211,7 @@ def _parse(arguments: Sequence[str] | None) -> tuple[Run, bool]:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="with train.jsonl and test.jsonl")
-    parser.add_argument("--out", type=Path, default=Path("store/study"), help="where everything lies")
+    parser.add_argument("--out", type=Path, default=Path("store/study"), help="where all lies")
     parser.add_argument("--small", action="store_true", help="a few minutes: shows that it works")
     parser.add_argument("--dry-run", action="store_true", help="say how long it takes, and end")
     told = parser.parse_args(arguments)
