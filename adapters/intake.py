@@ -1,4 +1,4 @@
-"""Adapter files taken in from a folder that others may write: what is stored is what was checked."""
+"""Adapter files from a folder that others may write: what is stored is what was checked."""
 
 from __future__ import annotations
 

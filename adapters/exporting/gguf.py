@@ -38,7 +38,8 @@ def convert(converter: list[str], merged: Path, file: Path, kind: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     sys.stderr.write(done.stderr)
     if done.returncode or not file.is_file():
-    
+        said = (done.stderr or done.stdout).strip().rpartition("\n")[2]
+
         raise ConversionFailed(
             f"{Path(converter[-1]).name} ended with {done.returncode}: {said[:500]}",
             "It must know the base's architecture and tokenizer; take its newest version",
