@@ -27,13 +27,13 @@ ARG EXTRAS=""
 # The root is read-only later, so what Python compiles must be there before.
 RUN python -m deploy.setup.setup --profile cpu \
     && .venv/bin/python -m deploy.setup.serving cpu ${EXTRAS} \
-    && .venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash .venv/lib
+    && .venv/bin/python -m deploy.setup.compiling .venv/lib
 
 FROM cpu-system AS cpu
 WORKDIR /dslm
 COPY --from=cpu-packages /dslm/.venv .venv
 COPY . .
-RUN .venv/bin/python -m compileall -q --invalidation-mode unchecked-hash \
+RUN .venv/bin/python -m deploy.setup.compiling \
         "$(.venv/bin/python -c 'import os; print(os.path.dirname(os.__file__))')" \
         adapters deploy dslm.py eval indexer service
 ENV DSLM_HOST=0.0.0.0 \
@@ -72,13 +72,13 @@ RUN python3 -m venv --system-site-packages .venv \
     && .venv/bin/python -m pip install -r deploy/setup/requirements-gpu.txt \
     && .venv/bin/python -m pip install --no-deps --no-build-isolation --editable . \
     && .venv/bin/python -m deploy.setup.serving gpu ${EXTRAS} \
-    && .venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash .venv/lib
+    && .venv/bin/python -m deploy.setup.compiling .venv/lib
 
 FROM gpu-system AS gpu
 WORKDIR /dslm
 COPY --from=gpu-packages /dslm/.venv .venv
 COPY . .
-RUN .venv/bin/python -m compileall -q --invalidation-mode unchecked-hash \
+RUN .venv/bin/python -m deploy.setup.compiling \
         adapters deploy dslm.py eval indexer service
 ENV DSLM_HOST=0.0.0.0 \
     DSLM_STORE=/store \
