@@ -26,7 +26,7 @@ from adapters.registry import AdapterRegistry
 from adapters.release import Release, ReleaseStore
 from adapters.remote.following import keep_moving
 from adapters.remote.objects import Objects
-from adapters.remote.pointer import read_pointer
+from adapters.remote.pointer import LINE, read_pointer, sha256
 from adapters.remote.pulling import pull
 from adapters.remote.pushing import push
 from dslm import app
@@ -322,6 +322,32 @@ def test_nothing_pushed_yet_and_nothing_to_push_are_said(
         read_pointer(objects, KITCHEN)
     with pytest.raises(NotFound, match="no live release"):
         push(paths, objects, KITCHEN, silent)
+
+
+def test_a_manifest_that_says_otherwise_than_its_digest_is_refused(
+    maker: Maker, other: Paths, objects: Objects
+) -> None:
+    made = maker.release()
+    pointer = push(maker.paths, objects, KITCHEN, silent)
+    assert made.adapter is not None
+    [manifest] = AdapterRegistry(maker.paths).line("style")
+    changed = manifest.model_copy(update={"prompt_format": "passages"})
+    line = LINE.dump_json([changed])
+    objects.write(f"lines/{sha256(line)}.json", line)
+    moved = pointer.model_copy(update={"line": sha256(line)}).sealed()
+    objects.write(f"live/{KITCHEN}.json", moved.model_dump_json().encode())
+    with pytest.raises(StoreError, match=r"manifest of style@1 .* was changed"):
+        pull(other, objects, KITCHEN, silent)
+    assert not other.adapter(made.adapter.digest).exists()
+
+
+def test_a_pointer_that_was_changed_is_none(maker: Maker, objects: Objects) -> None:
+    maker.release()
+    pointer = push(maker.paths, objects, KITCHEN, silent)
+    changed = pointer.model_copy(update={"release": 2})
+    objects.write(f"live/{KITCHEN}.json", changed.model_dump_json().encode())
+    with pytest.raises(StoreError, match="is damaged"):
+        read_pointer(objects, KITCHEN)
 
 
 @pytest.mark.parametrize("url", ["bucket/path", "nothing://x/y"])
