@@ -1,4 +1,4 @@
-"""Compile Python's files for a root that is read-only later: `python -m deploy.setup.compiling DIR`.
+"""Compile for a root that is read-only later: `python -m deploy.setup.compiling FOLDER`.
 
 Some packages carry files for another Python, which cannot be compiled and are never imported.
 """

@@ -15,7 +15,7 @@ import pytest
 
 from deploy.checks.dockerfile import context, instructions, lineage, stages
 from deploy.checks.image import free_port
-from deploy.setup import healthy, serving
+from deploy.setup import compiling, healthy, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "Dockerfile"
@@ -172,3 +172,16 @@ def until_well(service: subprocess.Popen[bytes], port: int) -> None:
         except (URLError, ConnectionError, TimeoutError):
             time.sleep(0.1)
     raise AssertionError(service.stderr.read().decode() if service.stderr else "")
+
+
+def test_what_another_python_cannot_compile_keeps_nothing_from_being_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "old.py").write_text("print 'a'\n", encoding="utf-8")
+    (tmp_path / "new.py").write_text("x = 1\n", encoding="utf-8")
+    compiling.compiled(tmp_path)
+    made = [file.name for file in (tmp_path / "__pycache__").iterdir()]
+    assert [name.partition(".")[0] for name in made] == ["new"]
+    monkeypatch.setattr(sys, "argv", ["compiling", str(tmp_path / "nowhere")])
+    assert compiling.main() == 2
+    assert "nowhere" in capsys.readouterr().err
