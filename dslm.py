@@ -131,7 +131,7 @@ def index(
     from service.indexing import Indexing
 
     settings = read_settings()
-    open_store(settings.store)
+    check_store(settings.store)
     indexing = Indexing(settings, as_json=as_json, runner=runner.value)
     work = indexing.plan if dry_run else indexing.run
     code = 0

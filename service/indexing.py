@@ -16,6 +16,7 @@ import orjson
 from adapters.errors import BaseRefused
 from adapters.registry import AdapterRegistry
 from adapters.release import AdapterChoice, Release, ReleaseStore
+from adapters.versioning import open_store
 from indexer.domain import Domain
 from indexer.job.run import IndexJob, IndexResult, Progress
 from indexer.job.runners import RunnerName, named_runner
@@ -49,6 +50,7 @@ class Indexing:
         """Index and release; the release is the live one if nothing had changed."""
         base = self._base(domain)
         adapter = self._adapter(domain, base)
+        open_store(self._paths.root)
         with self._reporting(domain.name) as report, stopping() as stopped:
             job = IndexJob(domain, self._paths, report, runner=self._runner, stopped=stopped)
             result = job.run()
