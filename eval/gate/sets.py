@@ -26,7 +26,8 @@ NEW: Final = "release"
 LIVE: Final = "live"
 ORDERED: Final = "with its order"
 PLAIN: Final = "without"
-BARE: Final[dict[str, Any]] = {"passages": False, "demonstrations": False}
+# A domain that answers word for word from documents cannot without them.
+BARE: Final[dict[str, Any]] = {"mode": "generate", "passages": False, "demonstrations": False}
 EXAMPLE: Final = "general: {tasks: [{name: g, kind: label, rows: general.jsonl}]}"
 
 

@@ -35,7 +35,8 @@ def test_held_out_questions_are_asked_or_to_be_refused(tmp_path: Path) -> None:
     assert json.loads(held_out) == {"question": "Known?", "answer": "It is."}
     assert "Unknown?" in made["refusals"].tasks[0].rows.read_text("utf-8")
     assert [one.model for one in made["general"].conditions] == list(MODELS)
-    assert made["general"].conditions[0].dslm == {"passages": False, "demonstrations": False}
+    bare = {"mode": "generate", "passages": False, "demonstrations": False}
+    assert made["general"].conditions[0].dslm == bare
     assert made["domain"].conditions[0].dslm == {}, "asked as users ask"
 
 
