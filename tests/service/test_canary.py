@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from adapters.steering import drop_canary, set_canary
 from adapters.traffic import Canary
 from service.answer.affinity import affinity
 from service.answer.completion import CompletionRequest
+from service.answer.following import LOOK_SECONDS
 from service.answer.request import ChatRequest
 from tests.live import LiveService
 from tests.service.product import Product, served
@@ -225,6 +227,9 @@ def test_what_another_process_begins_and_drops_counts_here_within_a_second(
     product: Product,
 ) -> None:
     store = releases_of(product)
+    # What was refused a moment ago in the same words would be tried again only after a second:
+    # let the service look once at the state without it.
+    time.sleep(2 * LOOK_SECONDS)
     for _ in range(2):
         set_canary(store, "garden", Canary(release=3, share=1.0), ME)
         took = seconds_until(product, lambda: ask(product, "x")["dslm"]["release"] == 3)
