@@ -32,7 +32,7 @@ from tests.service.voices import VOICES, register_voices
 
 SWAPS = 50
 TOTAL = 10_000
-ON_VLLM = int(os.environ.get("SWAP_REQUESTS", "3000"))
+ON_VLLM = int(os.environ.get("SWAP_REQUESTS", "1500"))
 GENERATED = {"mode": "generate"}
 BARE = {"passages": False, "demonstrations": False, **GENERATED}
 

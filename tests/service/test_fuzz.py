@@ -8,7 +8,7 @@ import pytest
 from tests.service.fuzz import fuzz, short_jobs
 from tests.service.product import running
 
-CALLS = 600
+CALLS = 400
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from tests.live import ROOT, free_port
 
 pytestmark = pytest.mark.slow
 SECONDS = 120.0
-DOCUMENTS = 300  # so many that the job is seen, and killed, well before it ends
+DOCUMENTS = 200  # so many that the job is seen, and killed, well before it ends
 
 
 class Restarted:
