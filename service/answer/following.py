@@ -72,10 +72,12 @@ class Follower:
 
     def _is_due(self, name: str, state: State) -> bool:
         now = (state, self._serves(name))
-        if name in self._under_way or now == self._seen.get(name):
+        if name in self._under_way:
             return False
         failed = self._failed.get(name)
-        return failed is None or failed.now != now or time.monotonic() >= failed.at
+        if failed and failed.now != now:  # else what is said again later would wait for the retry
+            failed = self._failed.pop(name) and None
+        return now != self._seen.get(name) and (failed is None or time.monotonic() >= failed.at)
 
     async def _follow(self, name: str, state: State) -> None:
         try:

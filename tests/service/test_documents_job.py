@@ -135,7 +135,7 @@ def _check_delete(url: str, service: Remote) -> None:
     began = time.monotonic()
     assert httpx.get(text).status_code == 404
     assert path not in sources(ask(url, question))
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5, "it was searched until something else had ended"
     assert [c["path"] for c in service.documents("depot", "deleted")] == [path]
     *_, (_, done) = service.events(service.start("depot")["id"])
     assert done["result"]["documents"] == FILES

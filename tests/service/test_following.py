@@ -114,3 +114,20 @@ async def test_what_fails_is_tried_ever_more_seldom_and_at_once_after_a_change(
         await until(lambda: refreshed.count["garden"] == tried + 1, 1)
         await asyncio.sleep(0.3)
     assert refreshed.count["garden"] == tried + 1
+
+
+async def test_what_failed_before_something_else_was_said_is_tried_at_once_when_said_again(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "RETRY_SECONDS", 60.0)
+    refreshed = Refreshed()
+    async with followed(paths, refreshed):
+        await until(lambda: refreshed.count["garden"] == 1)
+        refreshed.fails.add("garden")
+        change(paths, "garden", "2")
+        await until(lambda: refreshed.count["garden"] == 2)
+        refreshed.fails.clear()
+        change(paths, "garden", "1")
+        await asyncio.sleep(0.2)
+        change(paths, "garden", "2")
+        await until(lambda: refreshed.count["garden"] == 3)

@@ -15,6 +15,7 @@ from tests.service.trying import (
     SECOND,
     ask,
     call,
+    check_noticed,
     copied,
     done,
     releases_of,
@@ -140,10 +141,10 @@ def test_a_release_made_elsewhere_answers_here_within_a_second(product: Product)
     for number in (3, 2, 3, 2):
         store.activate("garden", number, Cause("another process"))
         took.append(seconds_until(product, lambda n=number: live_number(product) == n))
-    assert max(took) < 1
     domain = load_domains(product.service.settings.domains)["garden"]
     made = store.create(domain, changes=Changes(answer={"refusal": "Nothing."}))
-    assert seconds_until(product, lambda: live_number(product) == made.number) < 1
+    took.append(seconds_until(product, lambda: live_number(product) == made.number))
+    check_noticed(took)
 
 
 def test_a_release_that_cannot_be_opened_elsewhere_made_leaves_the_old_one_answering(

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import httpx
@@ -80,6 +81,12 @@ def metric(product: Product, name: str, **labels: str) -> float:
         if line.startswith(f"{name}{{") and all(one in line for one in wanted):
             found += float(line.rsplit(" ", 1)[1])
     return found
+
+
+def check_noticed(took: list[float]) -> None:
+    """Within a second; once in a while longer, on a machine that has other work."""
+    assert median(took) < 1, took
+    assert max(took) < 5, took
 
 
 def seconds_until(product: Product, condition: Any) -> float:
