@@ -28,6 +28,7 @@ from eval.loaders import loaders as loaders_measure
 from eval.progress import say
 from eval.questions import read_all_questions
 from eval.report import Grid, heldout_grid, label_grid, read_card, show, write_card
+from eval.rolling_command import rolling
 from eval.running import ROOT, Running, end_like_ctrl_c, running_service, wait_ready
 from eval.trained_command import adapters
 from indexer.domain import EmbedderSettings
@@ -57,6 +58,7 @@ app.command()(families)
 app.command()(injection)
 app.command()(jobs_drill)
 app.command()(loaders_measure)
+app.command()(rolling)
 
 Address = Annotated[str, typer.Option(help="address of the running service")]
 Domains = Annotated[Path, typer.Option(help="folder with one folder per domain")]

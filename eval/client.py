@@ -38,9 +38,13 @@ class ServiceRefused(DslmError):
 
 
 class StreamBroken(DslmError):
-    """A stream ended with an error, or without its `[DONE]`."""
+    """A stream ended with an error event."""
 
     exit_code: ClassVar[int] = 6
+
+
+class StreamCut(StreamBroken):
+    """A stream ended without its `[DONE]`, and nobody said why."""
 
 
 class Client:
@@ -135,6 +139,11 @@ class Client:
         except httpx.TransportError:
             return False
 
+    async def engines_ready(self, base: str) -> int:
+        """How many engines of a base answer."""
+        health = await self._json("GET", "/health")
+        return int(health["engines"][base]["ready"])
+
     async def post(self, path: str, body: Any) -> None:
         """A call whose answer does not matter, such as vLLM's `load_lora_adapter`."""
         response = await self._sent("POST", path, body)
@@ -183,7 +192,7 @@ async def _pieces(response: httpx.Response) -> AsyncIterator[Piece]:
         if "error" in event:
             raise StreamBroken(f"The stream broke: {event['error'].get('message')}")
         yield read_piece(event)
-    raise StreamBroken("The stream ended without [DONE]", "See the service's log")
+    raise StreamCut("The stream ended without [DONE]", "See the service's log")
 
 
 def _refusal(status: int, body: bytes) -> ServiceRefused:

@@ -26,9 +26,14 @@ from eval.stats import Share
 from indexer.errors import BadInput, DslmError
 
 DOMAIN, ADAPTER = "intents", "intent-labels"
-BEFORE = "base, before"
-_TOML = '[answer]\nmode = "generate"\n[retrieval]\npassages = 0\ndemonstrations = 0\n'
-_PLAIN = {"passages": False, "demonstrations": False}
+BEFORE, SHOWN = "base, before", "base, before, with solved examples"
+_TOML = """[answer]
+mode = "generate"
+[retrieval]
+passages = 0
+demonstrations = {shots}
+min_demonstration_score = 0.0
+"""
 
 
 class TrainingEnded(DslmError):
@@ -39,13 +44,15 @@ class TrainingEnded(DslmError):
 class TrialSettings:
     """0 of `labels`, `rows` and `tests` means all; what is drawn is drawn by `draw`.
 
-    As small as the demonstration base is, it learns few labels in a quarter of an hour.
+    `shots`: solved examples in front of each question, in training and after; found among the rows
+    learned, never the row itself.
     """
 
     folder: Path
-    labels: int = 5
+    labels: int = 0
     rows: int = 0
-    tests: int = 0
+    tests: int = 600
+    shots: int = 4
     seeds: tuple[int, ...] = (1, 2, 3)
     method: str = "qlora"
     steps: int = 300
@@ -106,11 +113,11 @@ def read_material(settings: TrialSettings) -> Material:
     return Material(tuple(learned), tuple(asked), tuple(labels))
 
 
-def write_workplace(material: Material, folder: Path) -> dict[str, str]:
-    """A domain without documents of its own and the rows to learn; the settings that name them."""
+def write_workplace(material: Material, folder: Path, shots: int) -> dict[str, str]:
+    """A domain whose solved examples are the rows to learn; the settings that name both."""
     place = folder / "domains" / DOMAIN
     (place / "documents").mkdir(parents=True)
-    (place / "domain.toml").write_text(_TOML, encoding="utf-8")
+    (place / "domain.toml").write_text(_TOML.format(shots=shots), encoding="utf-8")
     listed = "\n".join(material.labels)
     (place / "documents" / "labels.md").write_text(f"# Labels\n\n{listed}\n", encoding="utf-8")
     rows = [
@@ -119,6 +126,7 @@ def write_workplace(material: Material, folder: Path) -> dict[str, str]:
     ]
     text = "".join(f"{json.dumps(row)}\n" for row in rows)
     (folder / "rows.jsonl").write_text(text, encoding="utf-8")
+    (place / "demonstrations.jsonl").write_text(text if shots else "", encoding="utf-8")
     return {"DSLM_DOMAINS": str(folder / "domains"), "DSLM_STORE": str(folder / "store")}
 
 
@@ -135,11 +143,23 @@ def train(
         "rate": settings.rate,
         "rank": settings.rank,
         "seed": seed,
+        "demonstrations": settings.shots,
     }
     options = [part for name, value in wanted.items() for part in (f"--{name}", str(value))]
     began = time.monotonic()
+    said = _dslm(environment, f"Training with seed {seed}", "adapters", "train", DOMAIN, *options)
+    return Trained(seed, said.split()[0], time.monotonic() - began)
+
+
+def index(environment: Mapping[str, str]) -> None:
+    """Release 1: the base, with the solved examples that training and questions are shown."""
+    _dslm(environment, "Indexing", "index", DOMAIN)
+
+
+def _dslm(environment: Mapping[str, str], what: str, *words: str) -> str:
+    """What the command prints; TrainingEnded if it fails."""
     done = subprocess.run(
-        [sys.executable, "-m", "dslm", "adapters", "train", DOMAIN, *options],
+        [sys.executable, "-m", "dslm", *words],
         cwd=ROOT,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
@@ -147,27 +167,29 @@ def train(
         check=False,
     )
     if done.returncode:
-        raise TrainingEnded(
-            f"Training with seed {seed} ended with code {done.returncode}", "See above"
-        )
-    return Trained(seed, done.stdout.split()[0], time.monotonic() - began)
+        raise TrainingEnded(f"{what} ended with code {done.returncode}", "See above")
+    return done.stdout
 
 
-async def ask_all(client: Client, material: Material, versions: Sequence[Trained]) -> list[Arm]:
+async def ask_all(
+    client: Client, material: Material, versions: Sequence[Trained], shots: int
+) -> list[Arm]:
     """The base first, then each version, released and asked in turn."""
-    arms = [await _arm(client, material, BEFORE, None)]
+    arms = [await _arm(client, material, BEFORE, None, shown=False)]
+    if shots:
+        arms.append(await _arm(client, material, SHOWN, None, shown=True))
     for one in versions:
         await client.set_adapter(DOMAIN, one.label)
-        arms.append(await _arm(client, material, f"{one.label}, seed {one.seed}", one.label))
+        name = f"{one.label}, seed {one.seed}"
+        arms.append(await _arm(client, material, name, one.label, shown=bool(shots)))
     return arms
 
 
-async def _arm(client: Client, material: Material, name: str, version: str | None) -> Arm:
-    options = {
-        "temperature": 0,
-        "max_tokens": LABEL_TOKENS,
-        "dslm": {**_PLAIN, "adapter": version is not None},
-    }
+async def _arm(
+    client: Client, material: Material, name: str, version: str | None, *, shown: bool
+) -> Arm:
+    parts = {"passages": False, "demonstrations": shown, "adapter": version is not None}
+    options = {"temperature": 0, "max_tokens": LABEL_TOKENS, "dslm": parts}
     with phase(f"asking {name}", len(material.asked)) as advance:
         asked = [
             watched(client.chat(DOMAIN, turns((), one.text), options), advance)
@@ -189,7 +211,8 @@ def right(arm: Arm, material: Material) -> list[float]:
 def grids(arms: Sequence[Arm], trained: Sequence[Trained], material: Material) -> list[Grid]:
     """Accuracy with Wilson's intervals, and each version against the base on the same rows."""
     scores = {arm.name: right(arm, material) for arm in arms}
-    return [_accuracy(arms, trained, material, scores), _differences(scores)]
+    before = len(arms) - len(trained)
+    return [_accuracy(arms, trained, material, scores), _differences(scores, before)]
 
 
 def _accuracy(
@@ -198,12 +221,13 @@ def _accuracy(
     material: Material,
     scores: Mapping[str, Sequence[float]],
 ) -> Grid:
-    seconds = ["-", *(f"{one.seconds:.0f}" for one in trained)]
+    before = len(arms) - len(trained)
+    seconds = [*["-"] * before, *(f"{one.seconds:.0f}" for one in trained)]
     rows = [
         (arm.name, arm.release, took, _share(scores[arm.name]), _share(_known(arm, material)))
         for arm, took in zip(arms, seconds, strict=True)
     ]
-    means = [sum(scores[arm.name]) / len(scores[arm.name]) for arm in arms[1:]]
+    means = [sum(scores[arm.name]) / len(scores[arm.name]) for arm in arms[before:]]
     spread = f"{min(means):.3f} to {max(means):.3f}"
     rows.append(("mean of the seeds", "", "", f"{sum(means) / len(means):.3f} ({spread})", ""))
     title = (
@@ -222,14 +246,15 @@ def _share(scores: Sequence[float]) -> str:
     return str(Share.of(score == 1.0 for score in scores))
 
 
-def _differences(scores: Mapping[str, Sequence[float]]) -> Grid:
-    """Each version less the base; p-values are adjusted for the number of versions."""
-    after = [name for name in scores if name != BEFORE]
-    told = [paired(scores[name], scores[BEFORE]) for name in after]
+def _differences(scores: Mapping[str, Sequence[float]], before: int) -> Grid:
+    """Each version less the base that was shown the same; p-values adjusted for their number."""
+    names = list(scores)
+    base, after = names[before - 1], names[before:]
+    told = [paired(scores[name], scores[base]) for name in after]
     rows = []
     sure = holm([p for _, _, p in told])
     for name, (gain, (low, high), _), p in zip(after, told, sure, strict=True):
-        better = (name if gain > 0 else BEFORE) if p < LEVEL else "neither, surely"
+        better = (name if gain > 0 else base) if p < LEVEL else "neither, surely"
         rows.append((name, f"{gain:+.3f} ({low:+.3f} to {high:+.3f})", f"{p:.2g}", better))
     head = ("after", "gain (95 %, bootstrap)", "p (McNemar exact, Holm)", "better")
-    return Grid("After against before, on the same rows", head, tuple(rows))
+    return Grid(f"After against: {base}, on the same rows", head, tuple(rows))

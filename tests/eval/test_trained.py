@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from eval import trained
 from eval.client import Client
 from eval.trained import (
     BEFORE,
+    SHOWN,
     Arm,
     Trained,
     TrainingEnded,
@@ -63,8 +65,11 @@ def test_the_workplace_is_a_domain_and_rows_that_training_reads(
     settings: TrialSettings, tmp_path: Path
 ) -> None:
     material = read_material(settings)
-    environment = write_workplace(material, tmp_path / "place")
-    assert list(load_domains(Path(environment["DSLM_DOMAINS"]))) == [trained.DOMAIN]
+    environment = write_workplace(material, tmp_path / "place", 4)
+    (domain,) = load_domains(Path(environment["DSLM_DOMAINS"])).values()
+    assert (domain.name, domain.retrieval.demonstrations) == (trained.DOMAIN, 4)
+    shown = read_rows(tmp_path / "place" / "domains" / trained.DOMAIN / "demonstrations.jsonl")
+    assert [row.answer for row in shown] == [one.label for one in material.learned]
     rows = read_rows(tmp_path / "place" / "rows.jsonl")
     assert [row.answer for row in rows] == [one.label for one in material.learned]
     assert rows[0].messages[0]["content"] == f"Text: {material.learned[0].text}\nLabel:"
@@ -102,6 +107,7 @@ class Service:
 
     def __init__(self, *, stuck: bool = False) -> None:
         self._stuck = stuck
+        self.shown: list[tuple[bool, bool]] = []
         self.live: str | None = None
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -110,7 +116,8 @@ class Service:
             self.live = None if self._stuck else body["adapter"]
             return httpx.Response(200, json={})
         switches = body["dslm"]
-        assert switches["passages"] is switches["demonstrations"] is False
+        assert switches["passages"] is False
+        self.shown.append((switches["adapter"], switches["demonstrations"]))
         used = self.live if switches["adapter"] else None
         text = body["messages"][-1]["content"].removeprefix("Text: ").removesuffix("\nLabel:")
         said = text.split()[1] if used else NAMES[0]
@@ -131,7 +138,7 @@ async def test_before_and_after_are_asked_the_same_rows_of_their_own_release(
 ) -> None:
     material = read_material(settings)
     async with client(Service()) as asking:
-        arms = await ask_all(asking, material, VERSIONS)
+        arms = await ask_all(asking, material, VERSIONS, 0)
     assert [(arm.name, arm.release) for arm in arms] == [
         (BEFORE, "1"),
         ("intent-labels@1, seed 1", "2"),
@@ -143,7 +150,20 @@ async def test_before_and_after_are_asked_the_same_rows_of_their_own_release(
 async def test_an_answer_of_another_version_is_no_result(settings: TrialSettings) -> None:
     async with client(Service(stuck=True)) as asking:
         with pytest.raises(WrongRelease, match="Asked intent-labels@1, and None answered"):
-            await ask_all(asking, read_material(settings), VERSIONS)
+            await ask_all(asking, read_material(settings), VERSIONS, 0)
+
+
+async def test_a_version_that_learned_with_solved_examples_is_compared_with_the_base_shown_them(
+    settings: TrialSettings,
+) -> None:
+    material, service = read_material(settings), Service()
+    async with client(service) as asking:
+        arms = await ask_all(asking, material, VERSIONS[:1], 4)
+    assert Counter(service.shown) == {(False, False): 12, (False, True): 12, (True, True): 12}
+    accuracy, gains = grids(arms, VERSIONS[:1], material)
+    assert [row[2] for row in accuracy.rows[:3]] == ["-", "-", "3"]
+    assert gains.title.startswith(f"After against: {SHOWN}")
+    assert len(gains.rows) == 1
 
 
 def test_the_tables_give_intervals_sizes_and_a_winner_only_where_it_is_sure(
