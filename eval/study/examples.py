@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
+from adapters.rows.likeness import alike
 from eval.study.readers import Item
 from eval.study.spec import ConditionSpec
 from eval.study.tasks import Task
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from indexer.records import Vectors
 
 Embed = Callable[[list[str]], "Vectors"]
+LIKE = 0.8
 _SPARE = 8
 
 
@@ -23,7 +26,7 @@ def choose_examples(
     """For each of the task's items the examples that are shown, the most similar last.
 
     `similar` goes by `embed`'s cosines, `words` by BM25, `random` by the seed. An example that
-    asks what the item asks is never shown.
+    asks what the item asks, or nearly so, is never shown: as in training, by `LIKE`.
     """
     if not condition.examples:
         return [[] for _ in task.items]
@@ -35,9 +38,9 @@ def choose_examples(
         ranked = _by_vectors(task, condition.examples, embed)
     shown = []
     for item, places in zip(task.items, ranked, strict=True):
-        own = _plain(item.question)
-        others = [task.pool[at] for at in places if _plain(task.pool[at].question) != own]
-        shown.append(others[: condition.examples][::-1])
+        near = (task.pool[at] for at in places)
+        others = (one for one in near if not alike(one.question, item.question, LIKE))
+        shown.append(list(islice(others, condition.examples))[::-1])
     return shown
 
 
@@ -69,10 +72,6 @@ def _by_words(task: Task, count: int) -> list[list[int]]:
     places, _ = index.retrieve(asked, k=depth, show_progress=False)
     ranked: list[list[int]] = places.tolist()
     return ranked
-
-
-def _plain(question: str) -> str:
-    return " ".join(question.casefold().split())
 
 
 def turns(task: Task, item: Item, shown: Sequence[Item]) -> list[dict[str, str]]:

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,27 @@ def test_no_question_is_shown_its_own_answer(tmp_path: Path, choice: Any) -> Non
         assert len(shown) == 5
         assert item.question not in [one.question for one in shown]
         assert turns(task, item, shown)[-1]["content"] == item.question
+
+
+@pytest.mark.parametrize("choice", ["similar", "words", "random"])
+def test_an_example_that_asks_nearly_the_same_is_not_shown(tmp_path: Path, choice: Any) -> None:
+    study = read_study(write(tmp_path))
+    condition = study.conditions[1].model_copy(update={"choice": choice, "examples": 5})
+    task = open_task(study.tasks[0])
+    nearly = [
+        replace(one, question=f"{one.question.upper()} and if so, why, please tell me?!")
+        for one in task.items
+    ]
+    longer = replace(
+        task,
+        items=[
+            replace(one, question=f"{one.question} and if so, why, please tell us!")
+            for one in task.items
+        ],
+        pool=[*nearly, *task.pool],
+    )
+    for own, shown in zip(nearly, choose_examples(longer, condition, 1, embed), strict=True):
+        assert own.question not in [one.question for one in shown]
 
 
 def test_the_most_similar_example_comes_last(tmp_path: Path) -> None:
