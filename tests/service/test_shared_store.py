@@ -103,7 +103,7 @@ def test_a_release_made_on_one_service_is_served_by_the_other(meeting: Meeting) 
         meeting.follower.until(lambda wanted=number: meeting.answers() == wanted, 30)
         took.append(time.monotonic() - began)
         assert meeting.follower.chat().json()["dslm"]["adapter"] == voice
-    print(f"served elsewhere after {', '.join(f'{one:.2f} s' for one in took)}")  # noqa: T201
+    assert min(took) < 2, took  # the other may have met a busy moment of the machine
 
 
 def test_while_a_download_is_cut_the_follower_answers_as_before_and_then_goes_on(
