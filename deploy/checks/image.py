@@ -2,7 +2,7 @@
 
 Each RUN and COPY of the Dockerfile is carried out in a root of its own that debootstrap makes from
 Debian's packages; what comes out is started as the image's user with every place but its volumes
-read-only. Needs Linux, root, debootstrap and five minutes: `make image-check`.
+read-only. Needs Linux, root, debootstrap and five minutes: `make image`.
 """
 
 from __future__ import annotations
