@@ -7,12 +7,12 @@ Whoever had some must be told by an error event: text that came cannot be taken 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from eval.client import Client, ServiceAway, StreamBroken, StreamCut
+from eval.client import Client, ServiceAway, ServiceRefused, StreamBroken, StreamCut
 from eval.report import Grid
 from eval.stats import Spread
 from indexer.errors import DslmError
@@ -25,6 +25,8 @@ MIXED: Final = "named an adapter that was never its domain's"
 BROKEN: Final = (LOST, CUT, MIXED)
 BASE: Final = "base"
 LOOK_SECONDS: Final = 0.05
+BUSY: Final = frozenset({429})
+FAULTS: Final = frozenset(range(500, 600))
 
 
 class StayedAway(DslmError):
@@ -85,22 +87,27 @@ class Rolling:
 
     async def run(self) -> Rolled:
         """Returns when every engine was ended and came back, and the last stream is read."""
-        domains = list(self._settings.versions)
         for name, versions in self._changing:
             await self._client.set_adapter(name, versions[0])
-        clients = [
-            self._ask_on(domains[number % len(domains)], number)
-            for number in range(self._settings.clients)
-        ]
-        others = [asyncio.create_task(work) for work in (*clients, self._swap_on())]
         try:
-            for number, end in enumerate(self._ends, start=1):
-                await self._roll(number, end)
-            await asyncio.sleep(self._settings.calm)
-        finally:
-            self._over.set()
-            await asyncio.gather(*others)
+            async with asyncio.TaskGroup() as group:
+                for work in (*self._clients(), self._swap_on()):
+                    group.create_task(work)
+                await self._roll_all()
+        except ExceptionGroup as trouble:
+            raise trouble.exceptions[0] from None
         return self.seen
+
+    def _clients(self) -> Iterator[Coroutine[Any, Any, None]]:
+        domains = list(self._settings.versions)
+        for number in range(self._settings.clients):
+            yield self._ask_on(domains[number % len(domains)], number)
+
+    async def _roll_all(self) -> None:
+        for number, end in enumerate(self._ends, start=1):
+            await self._roll(number, end)
+        await asyncio.sleep(self._settings.calm)
+        self._over.set()
 
     async def _roll(self, number: int, end: Callable[[], None]) -> None:
         await asyncio.sleep(self._settings.calm)
@@ -152,13 +159,15 @@ class Rolling:
                         self.seen.first.append(first)
                     named = piece.dslm.get("adapter", named)
         except DslmError as error:
+            if isinstance(error, ServiceRefused) and error.status not in BUSY | FAULTS:
+                raise  # it is ours, and would be so again
             self.seen.reasons[f"{type(error).__name__}: {error}"[:160]] += 1
             return _kind(error) if first else LOST
         known = self._settings.versions[domain]
         return WHOLE if not known or named in known else MIXED
 
     def _options(self) -> dict[str, Any]:
-        bare = {"passages": False, "demonstrations": False}
+        bare = {"mode": "generate", "passages": False, "demonstrations": False}
         most = self._settings.tokens
         return {"temperature": 0, "max_tokens": most, "ignore_eos": True, "dslm": bare}
 

@@ -20,11 +20,11 @@ from eval.running import ROOT, Running, running_service, wait_ready
 from indexer.errors import DslmError
 
 LAUNCHER: Final = "launch.py"
-# The example domains; contracts has no adapter, and is answered by the bare base.
+# The example domains; legal has no adapter, and is answered by the bare base.
 VERSIONS: Final = {
     "support": ("support-style@1", "support-style@2"),
     "clinic": ("clinic-triage@1", "clinic-triage@2"),
-    "contracts": (),
+    "legal": (),
 }
 ENGINES: Final = '[[engine]]\nname = "base"\nbase = "{base}"\ngpus = [{gpus}]\n'
 

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from eval.client import Client
+from eval.client import Client, ServiceRefused
 from eval.rolling import TOLD, WHOLE, Rolling, RollingSettings
 from tests.live import LiveService, free_port
 from tests.service.fake_engine import FakeEngine, serving
@@ -219,6 +219,15 @@ async def test_three_engines_are_killed_in_turn_under_64_streams_and_nobody_is_l
         assert len(seen.away) == 3
         assert len(seen.swaps) > 5
         product.until(lambda: all(unit.in_flight == 0 for unit in units))
+
+
+async def test_a_question_that_is_refused_for_itself_ends_the_measurement(
+    stocked: tuple[Path, Path],
+) -> None:
+    with several(stocked, 2) as (product, _):
+        async with Client(product.url) as client:
+            with pytest.raises(ServiceRefused, match="There is no domain 'orchard'"):
+                await Rolling(client, RollingSettings({"orchard": ()}, clients=4), 2, []).run()
 
 
 @pytest.mark.vllm
