@@ -1,8 +1,8 @@
 """One question, from the request to the answer: the path that every request takes."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
 from service.answer import local
 from service.answer.affinity import affinity
@@ -15,10 +15,11 @@ from service.answer.planning import Planner
 from service.answer.relay import Relay
 from service.answer.releases import OpenRelease, Releases
 from service.answer.request import ChatRequest
-from service.engines.engine import CHAT, COMPLETIONS
+from service.engines.engine import CHAT, COMPLETIONS, Engine
 from service.engines.pool import EnginePool, Lease
-from service.errors import Unsupported
+from service.errors import EngineRejected, Unavailable, Unsupported
 
+T = TypeVar("T")
 STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 
 
@@ -94,8 +95,8 @@ class Gateway:
             reply = local.completion(plan.request.model, plan.local, choices)
             return {**reply, "dslm": plan.describe({"refused": plan.local.refused})}
         plan.asked = time.perf_counter()
-        lease = await self._engaged(plan)
-        reply = local.tidy(await lease.unit.engine.chat(plan.payload, plan.path))
+        _, said = await self._asked(plan, lambda engine: engine.chat(plan.payload, plan.path))
+        reply = local.tidy(said)
         reply["model"] = plan.request.model
         plan.usage = reply.get("usage") or {}
         if plan.path == CHAT:
@@ -112,11 +113,13 @@ class Gateway:
             )
             return lambda: _once(whole)
         plan.asked = time.perf_counter()
-        lease = await self._engaged(plan)
-        plan.stream = await lease.unit.engine.open({**plan.payload, **STREAMED}, plan.path)
+        lease, stream = await self._asked(
+            plan, lambda engine: engine.open({**plan.payload, **STREAMED}, plan.path)
+        )
+        plan.stream = stream
         conclusion = Conclusion(plan)
         plan.relay = Relay(
-            plan.stream,
+            stream,
             lease.called,
             request.model,
             conclusion.follow if plan.path == CHAT else None,
@@ -127,6 +130,19 @@ class Gateway:
             choices=request.n or 1,
         )
         return plan.relay.body
+
+    async def _asked(self, plan: Plan, ask: Callable[[Engine], Awaitable[T]]) -> tuple[Lease, T]:
+        """What an engine says. One that has lost the adapter while it lived is given it again."""
+        for _ in range(2):
+            lease = await self._engaged(plan)
+            try:
+                return lease, await ask(lease.unit.engine)
+            except EngineRejected as error:
+                if not lease.is_forgotten(error):
+                    raise
+                plan.lease = None
+                plan.pool.forget(lease)
+        raise Unavailable("The engine loses its adapters", "See its log", retry_after=5)
 
     @staticmethod
     async def _engaged(plan: Plan) -> Lease:

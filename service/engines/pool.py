@@ -71,6 +71,10 @@ class Lease:
     called: str
     entry: Registered | None = None
 
+    def is_forgotten(self, error: EngineRejected) -> bool:
+        """Does the engine refuse because it does not know the adapter that it was given?"""
+        return bool(self.entry) and error.engine_status == 404 and self.called in str(error)
+
 
 class EnginePool:
     """The engines of one base; owns who answers what."""
@@ -161,6 +165,12 @@ class EnginePool:
                 left.add(unit)
                 if not self._others(left):
                     raise
+
+    def forget(self, lease: Lease) -> None:
+        """`finish`, of a lease whose engine has lost the adapter."""
+        if lease.entry:
+            lease.unit.switch.forget(lease.entry, lease.called)
+        self.finish(lease)
 
     def finish(self, lease: Lease) -> None:
         """Give a place back, whatever came of it. Not async, as `let_go`."""

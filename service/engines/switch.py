@@ -136,6 +136,16 @@ class AdapterSwitch:
         """End one `hold`."""
         entry.answers -= 1
 
+    def forget(self, entry: Registered, name: str) -> None:
+        """The engine no longer knows what it was told under `name`: the next `hold` loads it anew.
+
+        So it is where another engine took over its address in a moment, or somebody else unloads.
+        """
+        if entry.name == name:
+            log.warning("the engine has lost %s", name)
+            entry.name = ""
+            self._count()
+
     async def reconcile(self) -> None:
         """Load what is in use into an engine that has just come up, as far as there are places."""
         async with self._changing:

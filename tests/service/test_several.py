@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import httpx
 import pytest
 
 from eval.client import Client, ServiceRefused
 from eval.rolling import TOLD, WHOLE, Rolling, RollingSettings
+from service.errors import EngineRejected
 from tests.live import LiveService, free_port
 from tests.service.fake_engine import FakeEngine, serving
 from tests.service.several import (
@@ -238,4 +240,42 @@ def test_vllm_elsewhere_is_one_of_a_list(live: LiveService, stocked: tuple[Path,
         reply = product.chat(max_tokens=4)
         assert reply.status_code == 200, reply.text
         assert reply.json()["dslm"]["adapter"] == "support-style@1"
+        (name,) = {name for unit in product.service.engines.units for name in unit.switch.users()}
+        unload = {"lora_name": name}
+        httpx.post(f"{live.engine_url}/v1/unload_lora_adapter", json=unload).raise_for_status()
+        assert product.chat(max_tokens=4).json()["dslm"]["adapter"] == "support-style@1"
         set_adapter(product, None)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_engine_that_lost_an_adapter_while_it_lived_is_given_it_again(
+    stocked: tuple[Path, Path], count: int, *, stream: bool
+) -> None:
+    """An address that another engine took over in a moment: nobody saw the first one go."""
+    with several(stocked, count) as (product, fakes):
+        assert product.chat().status_code == 200
+        for fake in fakes:
+            fake.adapters.clear()
+            fake.asked.clear()
+        reply = product.chat(stream=stream)
+        assert reply.status_code == 200, reply.text
+        assert not stream or reply.text.endswith("data: [DONE]\n\n")
+        told = {one["model"] for fake in fakes for one in fake.asked if "messages" in one}
+        assert told & {name for fake in fakes for name in fake.adapters}
+        assert product.chat().json()["dslm"]["adapter"] == "support-style@1"
+
+
+def test_an_engine_that_loses_whatever_it_is_given_is_a_503_and_not_the_clients_fault(
+    stocked: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lost(payload: dict[str, Any], _: str) -> None:
+        raise EngineRejected(404, f"The model `{payload['model']}` does not exist.")
+
+    with several(stocked, 1) as (product, _):
+        (unit,) = product.service.engines.units
+        monkeypatch.setattr(unit.engine, "chat", lost)
+        reply = product.chat()
+        assert reply.status_code == 503
+        assert reply.headers["Retry-After"]
+        assert "support-style" not in reply.text
