@@ -43,8 +43,8 @@ SEEDS: Final = (1, 2, 3)
 KINDS: Final = ("sft", "icl")
 # Tokens of a row as it is learned: a label alone, with what is shown, an extract with passages.
 LABEL, SHOWN_LABEL, EXTRACT = 36, 95, 430
-# Guesses for two idle cores: tokens learned and answers given in a second; seconds for the rest.
-LEARNED, ANSWERED, ONCE = 2500.0, 9.0, 150.0
+# Seen on two cores: tokens learned and answers given in a second; seconds for the rest.
+LEARNED, ANSWERED, ONCE = 2500.0, 5.5, 150.0
 
 
 @dataclass(frozen=True, slots=True)
