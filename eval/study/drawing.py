@@ -56,7 +56,8 @@ def _intervals(what: Intervals, number: int) -> str:
         for place, span in enumerate(reversed(what.spans)):
             axes.plot((span.low, span.high), (place, place), color=_MARK, linewidth=2)
             axes.plot(span.value, place, "o", color=_MARK, markersize=5)
-            told = f"{span.value:+.2f}" if what.zero else f"{span.value:.2f}"
+            value = round(span.value, 2) + 0.0  # no "-0.00"
+            told = f"{value:+.2f}" if what.zero else f"{value:.2f}"
             axes.annotate(
                 told, (span.value, place), (0, 5), textcoords="offset points", ha="center"
             )
