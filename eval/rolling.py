@@ -154,7 +154,7 @@ class Rolling:
         try:
             async with self._client.stream(domain, messages, self._options()) as pieces:
                 async for piece in pieces:
-                    if piece.text and not first:
+                    if not first:
                         first = time.monotonic() - began
                         self.seen.first.append(first)
                     named = piece.dslm.get("adapter", named)
