@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from eval.client import Client, ServiceAway, ServiceRefused, StreamBroken, StreamCut
+from eval.client import Client, ServiceRefused, StreamBroken, StreamCut
 from eval.report import Grid
 from eval.stats import Spread
 from indexer.errors import DslmError
@@ -173,7 +173,7 @@ class Rolling:
 
 
 def _kind(error: DslmError) -> str:
-    told = isinstance(error, StreamBroken) and not isinstance(error, StreamCut | ServiceAway)
+    told = isinstance(error, StreamBroken) and not isinstance(error, StreamCut)
     return TOLD if told else CUT
 
 
