@@ -159,7 +159,7 @@ class Engine:
     async def open(self, payload: dict[str, Any], path: str = CHAT) -> "EngineStream":
         """Start a streamed answer; the caller must close it.
 
-        Refusals and failures before the first event are raised here: until then nothing has been
+        Refusals and failures before there is text are raised here: until then nothing has been
         sent, and it may be asked again.
         """
         with self.pulse.asking(), transport_errors():
@@ -170,7 +170,7 @@ class Engine:
                 try:
                     if reply.status != 200:
                         await self._checked_json(reply)
-                    first = await beginning(reply, 2 if self._form_of(payload) else 1)
+                    first = await beginning(reply, _events_before_text(payload, path) + 1)
                 except BaseException:
                     reply.close()
                     raise
@@ -223,3 +223,8 @@ class Engine:
         if response.status == 200:
             return cast(dict[str, Any], orjson.loads(body))
         raise failure(response.status, body)
+
+
+def _events_before_text(payload: Mapping[str, Any], path: str) -> int:
+    """Of a chat vLLM sends each choice's role before it has computed anything."""
+    return (payload.get("n") or 1) if path == CHAT else 0

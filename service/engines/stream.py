@@ -68,19 +68,16 @@ class EngineStream:
 async def beginning(reply: aiohttp.ClientResponse, events: int) -> bytes:
     """What came first, with so many whole events in it; raises if one of them is an error.
 
-    Of an answer in a form vLLM sends a first event before it knows whether it can compile that.
+    vLLM sends a role before it knows whether it can compile the form that was asked for.
     """
     came = b""
-    while came.count(b"\n\n") < events:
-        more = await reply.content.readany()
-        if not more and b"\n\n" not in came:
-            raise Unavailable("The engine ended the answer before it began", "Try again")
-        if not more:
-            break
+    while came.count(b"\n\n") < events and (more := await reply.content.readany()):
         came += more.replace(b"\r", b"")
     for event in came.split(b"\n\n")[:events]:
         if event.startswith(b'data: {"error"'):
             raise failure(_code(event[6:]), event[6:])
+    if came.count(b"\n\n") < events:
+        raise Unavailable("The engine ended the answer before it began", "Try again")
     return came
 
 

@@ -72,7 +72,9 @@ def stream(url: str, body: dict[str, Any]) -> httpx.Response:
     return httpx.post(f"{url}/v1/chat/completions", json={**body, "stream": True}, timeout=60)
 
 
-@pytest.mark.parametrize(("way", "streamed"), [("500", False), ("500", True), ("cut", True)])
+@pytest.mark.parametrize(
+    ("way", "streamed"), [("500", False), ("500", True), ("cut", True), ("cut after role", True)]
+)
 def test_a_failure_before_the_first_byte_is_not_seen(
     patient: Product, way: str, streamed: bool
 ) -> None:

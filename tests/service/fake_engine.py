@@ -42,8 +42,9 @@ class FakeEngine:
         self.ill = False
         # Its core hangs: what is under way stands still while `/health` says 200.
         self.stuck = False
-        # How the next answers fail: "500", "cut" before the first event or "late" after some,
-        # "form", "form in the stream" or "form after role": it cannot compile what is asked for.
+        # How the next answers fail: "500", "cut" before the first event, "cut after role" or
+        # "late" after some text. It cannot compile what is asked for: "form", "form in the
+        # stream" or "form after role".
         self.fails: list[str] = []
         self.tokens = 0
         self.says = ""
@@ -222,10 +223,12 @@ class FakeEngine:
         slowly = "slow" in words
         if fails == "cut":
             raise ConnectionError("told to fail")
+        if "role" in fails:
+            yield _chunk(body, 0, {"role": "assistant", "content": ""}, None)
+            await asyncio.sleep(0.01)
+        if fails == "cut after role":
+            raise ConnectionError("told to fail")
         if fails.startswith("form "):
-            if "role" in fails:
-                yield _chunk(body, 0, {"role": "assistant", "content": ""}, None)
-                await asyncio.sleep(0.01)
             yield _event({"error": {"message": RECURSION, "param": None, "code": 500}})
             return
         logprobs = {"content": [{**LOGPROB, "top_logprobs": []}]} if body.get("logprobs") else None

@@ -56,7 +56,10 @@ def test_two_of_three_engines_hold_the_adapter_and_one_answers(stocked: tuple[Pa
         assert health["engines"] == {"base": {"state": "ready", "engines": 3, "ready": 3}}
 
 
-@pytest.mark.parametrize(("stream", "trouble"), [(False, "500"), (True, "500"), (True, "cut")])
+@pytest.mark.parametrize(
+    ("stream", "trouble"),
+    [(False, "500"), (True, "500"), (True, "cut"), (True, "cut after role")],
+)
 def test_what_fails_before_its_first_byte_is_answered_by_another(
     stocked: tuple[Path, Path], stream: bool, trouble: str
 ) -> None:
