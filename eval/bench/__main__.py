@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 
 from eval.bench import swap as swap_bench
+from eval.bench.adapters_command import adapters
+from eval.bench.encoders_command import encoders
 from eval.bench.indexing_command import backends, indexing
 from eval.bench.search_command import search
 from eval.bench.service_commands import COMMANDS
@@ -33,6 +35,8 @@ app.command()(search)
 app.command()(indexing)
 app.command()(backends)
 app.command()(train)
+app.command()(adapters)
+app.command()(encoders)
 
 
 for command in COMMANDS:

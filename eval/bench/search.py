@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from eval.bench import search_gpu
+from eval.bench.search_gpu import Batched
 from eval.bench.search_vectors import VectorSet
 from eval.report import Grid
 from indexer.domain import IndexSettings
@@ -62,6 +64,7 @@ class Measured:
     ours: Timings
     bare: Timings
     filtered: Timings
+    batched: tuple[Batched, ...]
 
 
 def measure(vectors: VectorSet, kinds: tuple[str, ...], folder: Path, say: Say) -> list[Measured]:
@@ -122,6 +125,7 @@ def _measure_kind(vectors: VectorSet, kind: str, path: Path, expected: Rows, say
         ours=timings[0],
         bare=timings[1],
         filtered=timings[2],
+        batched=search_gpu.beside(path, mark, vectors, bare_search(path, mark)),
     )
 
 
@@ -174,8 +178,9 @@ def in_turns(
 
 
 def grids(results: list[Measured]) -> list[Grid]:
-    """Speed beside bare FAISS, then what each kind costs and finds."""
-    return [_speed(results), _kinds(results)]
+    """Speed beside bare FAISS, what each kind costs and finds, and a GPU beside the processor."""
+    batched = [one for result in results for one in result.batched]
+    return [_speed(results), _kinds(results), *([search_gpu.grid(batched)] if batched else [])]
 
 
 def _speed(results: list[Measured]) -> Grid:

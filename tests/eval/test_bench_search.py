@@ -7,9 +7,11 @@ import pytest
 from typer.testing import CliRunner
 
 from eval.bench import search as search_bench
-from eval.bench import search_vectors, search_whole
+from eval.bench import search_gpu, search_vectors, search_whole
 from eval.bench.__main__ import app
+from indexer.domain import IndexSettings
 from indexer.errors import BadInput
+from indexer.index.vectors import MatrixSource, build_index
 
 KINDS = ("flat", "fp16", "ivf-sq8", "ivf-rabitq")
 
@@ -117,3 +119,20 @@ def test_when_time_is_up_no_more_than_a_few_questions_are_asked() -> None:
     assert found[1].shape == (50, 10)
     all_asked = search_bench.in_turns([lambda _: np.zeros((1, 10), np.int64)], questions, 60.0)
     assert len(all_asked[0][0].wall) == 200
+
+
+def test_a_gpu_is_timed_beside_all_cores_and_what_both_find_is_compared(tmp_path: Path) -> None:
+    vectors = search_vectors.synthetic(3000, 32, 20)
+    path = tmp_path / "index.faiss"
+    settings = IndexSettings.model_validate({"kind": "flat"})
+    mark = build_index(MatrixSource(vectors.matrix), settings, path)
+    bare = search_bench.bare_search(path, mark)
+    assert search_gpu.beside(path, mark, vectors, bare) == (), "nothing so small is searched there"
+
+    def half(questions: np.ndarray) -> np.ndarray:
+        return np.where(np.arange(10) < 5, bare(questions), -1)
+
+    found = search_gpu.measure("flat", 3000, vectors.questions, search_gpu.on_cores(bare), half)
+    assert [(one.batch, one.same) for one in found] == [(1, 0.5), (16, 0.5), (20, 0.5)]
+    assert all(len(one.processor) == len(one.gpu) == 5 for one in found)
+    assert {len(row) for row in search_gpu.grid(found).rows} == {len(search_gpu.grid(found).head)}

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from adapters.base import BaseProfile
 from adapters.errors import BaseRefused
+from adapters.shapes import PUBLISHED, SHORT, BaseShape
 from adapters.tensors import read_header
 from dslm import app
 from indexer.domain import IndexSettings
@@ -19,7 +20,7 @@ from indexer.index.vectors import MatrixSource, build_index
 from service.engines.capacity import GPUS, Wish, fewest, fit, index_need, remedy
 from service.engines.machine import MIB
 from service.engines.memory import token_bytes
-from service.engines.shapes import PUBLISHED, SHORT, BaseShape, find_shape, weigh
+from service.engines.shapes import find_shape, weigh
 from service.settings import DEMO
 from tests.indexer.index.unit_rows import clustered_rows
 
