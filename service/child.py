@@ -108,10 +108,6 @@ class IndexChild:
             del self.last_words[:-KEPT_WORDS]
 
 
-def this_process() -> Process:
-    return Process(pid=os.getpid(), started=psutil.Process().create_time())
-
-
 def process_of(pid: int) -> Process | None:
     """None if it has ended already."""
     with suppress(psutil.Error):

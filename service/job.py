@@ -40,7 +40,8 @@ class Phase(BaseModel):
 
 
 class Job(BaseModel):
-    """`attempts`: how often a child was started for it; `service` and `child` run it now."""
+    """`attempts`: how often a child was started for it; `holder`: the token of the service that has
+    it, as long as it has not ended; `child` runs it now, on that service's machine."""
 
     model_config = ConfigDict(extra="ignore", validate_assignment=False)
 
@@ -57,7 +58,7 @@ class Job(BaseModel):
     quarantined_total: int = 0
     result: dict[str, Any] | None = None
     error: str | None = None
-    service: Process | None = None
+    holder: str | None = None
     child: Process | None = None
 
     @property
@@ -75,7 +76,7 @@ class Job(BaseModel):
         """No child works on it any more, and none will."""
         self.status, self.error = status, error
         self.ended = time.time()
-        self.service = self.child = None
+        self.holder = self.child = None
 
     def take(self, said: dict[str, Any]) -> None:
         """A line of the child."""

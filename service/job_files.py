@@ -1,8 +1,10 @@
-"""What is known of jobs, on disk: one file each, replaced whole."""
+"""What is known of jobs, on disk: one file each, replaced whole; and which service has which."""
 
 import asyncio
+import fcntl
 import logging
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -10,16 +12,53 @@ from pydantic import ValidationError
 from indexer.errors import DslmError
 from indexer.settings import write_atomically
 from service.job import Job
+from service.presence import Presence, has_ended
 
 log = logging.getLogger("dslm.jobs")
 
 
 class JobFiles:
-    """The folder of them."""
+    """The folder of them, which services on several machines may share."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._services = folder / "services"
+        self._presence = Presence()
         self._writing = asyncio.Lock()
+
+    @property
+    def token(self) -> str:
+        """What this service's jobs carry."""
+        return self._presence.token
+
+    @asynccontextmanager
+    async def claiming(self) -> AsyncIterator[None]:
+        """One service at a time says that it lives, and takes what dead ones have left."""
+        with ExitStack() as stack:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                lock = stack.enter_context((self._folder / "lock").open("ab"))
+                await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+                self._forget_the_dead()
+            except OSError as error:
+                log.warning("jobs are taken without a lock: %s", error)
+            self._presence.announce(self._services)
+            yield
+
+    def is_held(self, job: Job) -> bool:
+        """By another service, which lives. One that ended in good order has left no file."""
+        if job.holder is None or not (self._services / job.holder).exists():
+            return False
+        return job.holder != self.token and not has_ended(self._services, job.holder)
+
+    def withdraw(self) -> None:
+        """Hold no job any more."""
+        self._presence.withdraw(is_clean=True)
+
+    def _forget_the_dead(self) -> None:
+        for file in self._services.glob("*"):
+            if has_ended(self._services, file.name):
+                file.unlink(missing_ok=True)
 
     async def read_all(self) -> list[Job]:
         """The oldest first; what cannot be read is left out and said."""

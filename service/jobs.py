@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from indexer.errors import BadInput
-from service.child import ChildSettings, IndexChild, is_alive, process_of, see_off, this_process
+from service.child import ChildSettings, IndexChild, process_of, see_off
 from service.errors import Conflict, InvalidRequest, Overloaded, ServiceError, UnknownName
 from service.job import Job, Status
 from service.job_files import JobFiles
@@ -55,22 +55,27 @@ class Jobs:
 
     async def open(self, domains: Iterable[str]) -> None:
         """Remember the jobs of earlier services, and go on with those that were interrupted."""
-        for job in await self._files.read_all():
-            if is_alive(job.service):
-                continue  # of another service that works on this store
-            self._jobs[job.id] = job
-            if job.has_ended:
-                continue
-            if job.status == "cancelling":
-                await self._ended(job, "cancelled")
-            elif job.domain not in domains:
-                await self._ended(job, "failed", f"The domain '{job.domain}' is no longer served")
-            elif job.attempts >= MOST_ATTEMPTS:
-                await self._ended(job, "failed", f"Interrupted {job.attempts} times")
-            else:
-                job.status = "queued"
-                self._begin(job)
+        async with self._files.claiming():
+            for job in await self._files.read_all():
+                if not self._files.is_held(job):
+                    await self._take(job, domains)
         self.opened.set()
+
+    async def _take(self, job: Job, domains: Iterable[str]) -> None:
+        """Nobody else has it."""
+        self._jobs[job.id] = job
+        if job.has_ended:
+            return
+        if job.status == "cancelling":
+            await self._ended(job, "cancelled")
+        elif job.domain not in domains:
+            await self._ended(job, "failed", f"The domain '{job.domain}' is no longer served")
+        elif job.attempts >= MOST_ATTEMPTS:
+            await self._ended(job, "failed", f"Interrupted {job.attempts} times")
+        else:
+            job.status, job.holder = "queued", self._files.token
+            await self._files.keep(job)
+            self._begin(job)
 
     def get(self, job_id: str) -> Job:
         """UnknownName if there is none, or none any more."""
@@ -97,7 +102,7 @@ class Jobs:
             )
         if len(self._tasks) >= MOST_WAITING:
             raise Overloaded(f"{MOST_WAITING} jobs are waiting", "Try again later", retry_after=60)
-        job = Job(domain=domain)
+        job = Job(domain=domain, holder=self._files.token)
         self._jobs[job.id] = job
         try:
             await self._files.save(job)
@@ -174,8 +179,9 @@ class Jobs:
         for job in interrupted:
             if job.status == "running":
                 job.status = "queued"
-            job.service = job.child = None
+            job.holder = job.child = None
             await self._files.keep(job)
+        self._files.withdraw()
 
     def _begin(self, job: Job) -> None:
         task = asyncio.get_running_loop().create_task(self._run(job))
@@ -194,7 +200,6 @@ class Jobs:
 
     async def _attempt(self, job: Job) -> None:
         job.begin()
-        job.service = this_process()
         async with IndexChild.running(self._child, job.domain) as child:
             self._running[job.id] = child
             job.child = process_of(child.process.pid)

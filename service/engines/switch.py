@@ -15,9 +15,9 @@ from adapters.manifest import AdapterManifest
 from adapters.registry import AdapterRegistry
 from service.engines.engine import Engine
 from service.engines.folders import DamagedAdapter, VerifiedFolder, verified
-from service.engines.presence import Presence, has_ended
 from service.engines.probe import Probe
 from service.errors import EngineRejected, Overloaded, ServiceError, Unavailable
+from service.presence import Presence, has_ended
 from service.telemetry import EngineMeters
 
 log = logging.getLogger("dslm.switch")

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import psutil
@@ -14,9 +14,9 @@ import pytest
 
 from indexer.errors import StoreError
 from service import jobs as jobs_module
-from service.child import ChildSettings, is_alive, process_of, this_process
+from service.child import ChildSettings, is_alive, process_of
 from service.errors import Conflict, InvalidRequest, Overloaded, ServiceError, UnknownName
-from service.job import Job, Process
+from service.job import Job
 from service.jobs import Jobs
 
 GOOD = """
@@ -206,10 +206,10 @@ async def test_the_child_of_a_killed_service_is_seen_off_before_its_job_goes_on(
     left = await asyncio.create_subprocess_exec(
         sys.executable, "-c", script, start_new_session=True
     )
-    gone = Process(pid=this_process().pid, started=1.0)
-    job = Job(domain="support", status="running", attempts=1, service=gone)
+    job = Job(domain="support", status="running", attempts=1, holder="0a1b2c3d")
     job.child = process_of(left.pid)
-    case.folder.mkdir()
+    (case.folder / "services").mkdir(parents=True)
+    (case.folder / "services" / "0a1b2c3d").touch()  # nobody holds its lock any more
     (case.folder / f"{job.id}.json").write_text(job.model_dump_json(), encoding="utf-8")
     async with case.jobs(GOOD, stop=0.3) as jobs:
         assert (await ended(jobs, jobs.get(job.id))).status == "succeeded"
@@ -237,15 +237,46 @@ async def test_what_cannot_go_on_is_ended_when_the_service_starts(
     assert json.loads(file.read_bytes())["status"] == expected
 
 
-async def test_a_job_of_another_living_service_is_left_alone(case: Case) -> None:
-    case.folder.mkdir()
-    job = Job(domain="support", status="running", service=this_process())
-    file = case.folder / f"{job.id}.json"
-    file.write_text(job.model_dump_json(), encoding="utf-8")
-    (case.folder / "job-broken.json").write_text("{", encoding="utf-8")
-    async with case.jobs(GOOD) as jobs:
-        assert jobs.newest_first() == []
-    assert json.loads(file.read_bytes())["status"] == "running"
+async def test_jobs_of_another_living_service_are_left_alone(case: Case) -> None:
+    async with case.jobs(SLOW) as first:
+        running, queued = await first.start("support"), await first.start("legal")
+        await until(lambda: running.phases)
+        (case.folder / "job-broken.json").write_text("{", encoding="utf-8")
+        async with case.jobs(GOOD) as second:
+            assert second.newest_first() == []
+        assert (running.status, queued.status) == ("running", "queued")
+        files = [case.folder / f"{job.id}.json" for job in (running, queued)]
+        kept = [json.loads(file.read_bytes())["status"] for file in files]
+        assert kept == ["running", "queued"]
+
+
+async def test_what_a_service_left_at_its_stop_is_gone_on_with_by_another(case: Case) -> None:
+    async with case.jobs(GOOD) as second:
+        async with case.jobs(SLOW) as first:
+            job = await first.start("support")
+            await until(lambda: job.status == "running")
+        assert second.newest_first() == []
+        assert len(list((case.folder / "services").iterdir())) == 1
+    async with case.jobs(GOOD) as third:
+        assert (await ended(third, third.get(job.id))).status == "succeeded"
+
+
+async def test_of_two_services_that_start_at_once_one_takes_what_a_dead_one_left(
+    case: Case,
+) -> None:
+    (case.folder / "services").mkdir(parents=True)
+    (case.folder / "services" / "0a1b2c3d").touch()
+    job = Job(domain="support", status="running", attempts=1, holder="0a1b2c3d")
+    (case.folder / f"{job.id}.json").write_text(job.model_dump_json(), encoding="utf-8")
+    async with AsyncExitStack() as stack:
+        opening = (stack.enter_async_context(case.jobs(SLOW)) for _ in range(4))
+        services = await asyncio.gather(*opening)
+        took = [one for one in services if one.newest_first()]
+        assert len(took) == 1
+        names = {file.name for file in (case.folder / "services").iterdir()}
+    assert len(names) == 4
+    assert "0a1b2c3d" not in names
+    assert list((case.folder / "services").iterdir()) == []
 
 
 async def test_watchers_see_the_present_state_first_and_the_end_last(case: Case) -> None:
@@ -300,7 +331,7 @@ async def test_only_the_last_jobs_are_remembered(
         assert [job.id for job in jobs.newest_first()] == ids[:1:-1]
         with pytest.raises(UnknownName, match=ids[0]):
             jobs.get(ids[0])
-    assert sorted(file.stem for file in case.folder.iterdir()) == sorted(ids[2:])
+    assert sorted(file.stem for file in case.folder.glob("job-*")) == sorted(ids[2:])
 
 
 async def test_a_job_whose_state_cannot_be_kept_is_not_started(case: Case) -> None:

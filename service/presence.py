@@ -1,7 +1,8 @@
 """Which services live: each holds a lock on a file of its own, which the system frees if it dies.
 
-Several services may use one engine. What each of them loads there carries its token, so none
-unloads what another uses, and what a dead one left behind can be told from what is in use.
+Several services may use one engine, or work on one store, also from different machines: ids of
+processes would say nothing there. What a service loads, and the jobs that it runs, carry its token:
+so none touches what another uses, and what a dead one left behind can be told from what is in use.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ log = logging.getLogger("dslm.presence")
 
 
 class Presence:
-    """This service among those that share the adapters of a store."""
+    """This service among those that share a store."""
 
     def __init__(self) -> None:
         self.token = secrets.token_hex(4)
@@ -32,10 +33,10 @@ class Presence:
             self._file = (folder / self.token).open("ab")
             fcntl.flock(self._file, fcntl.LOCK_EX)
         except OSError as error:
-            log.warning("if this service is killed, its adapters stay in the engine: %s", error)
+            log.warning("if this service is killed, nobody will see that by its file: %s", error)
 
     def withdraw(self, *, is_clean: bool) -> None:
-        """End, as death does; leave no file if no engine holds what carries the token."""
+        """End, as death does; leave no file if nothing is left that carries the token."""
         if self._file is not None:
             if is_clean:
                 Path(self._file.name).unlink(missing_ok=True)
