@@ -79,11 +79,12 @@ async def load_adapters(url: str, folder: Path, count: int) -> tuple[str, ...]:
 
 def targets(service: str, engine: str, names: Sequence[str], counts: Sequence[int]) -> list[Target]:
     """The engine with each number of adapters, then the service before it."""
-    direct = [
-        Target(f"vLLM, {count or 'no'} adapters", engine, tuple(names[:count]) or (BASE,))
-        for count in counts
-    ]
+    direct = [Target(_title(count), engine, tuple(names[:count]) or (BASE,)) for count in counts]
     return [*direct, Target("the service, no adapters", service, (BASE,))]
+
+
+def _title(count: int) -> str:
+    return f"vLLM, {count or 'no'} adapter{'' if count == 1 else 's'}"
 
 
 async def measure(chosen: Sequence[Target], settings: AdaptersSettings) -> dict[str, list[Load]]:

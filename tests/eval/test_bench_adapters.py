@@ -70,7 +70,7 @@ async def test_every_target_gets_the_same_load_and_adapters_take_turns() -> None
 
 async def test_a_refused_answer_is_no_measurement() -> None:
     with serving(FakeEngine().app) as url:
-        with pytest.raises(AnswerLost, match=r"1 adapters: .* answered 404"):
+        with pytest.raises(AnswerLost, match=r"1 adapter: .* answered 404"):
             await measure(targets(url, url, ["unknown"], (1,)), FAST)
 
 
@@ -83,7 +83,7 @@ async def test_an_adapter_that_vllm_refuses_is_told() -> None:
 def test_rates_are_ratios_to_the_first_round_by_round() -> None:
     loads = {
         "vLLM, no adapters": [Load(100, 1.0, [0.5], [0.01, 0.02]), Load(300, 1.0, [0.5], [0.01])],
-        "vLLM, 1 adapters": [Load(50, 1.0, [0.6], [0.03]), Load(150, 1.0, [0.6], [0.03])],
+        "vLLM, 1 adapter": [Load(50, 1.0, [0.6], [0.03]), Load(150, 1.0, [0.6], [0.03])],
     }
     table = grid(loads, AdaptersSettings(), "tiny")
     assert {len(row) for row in table.rows} == {len(table.head)}
