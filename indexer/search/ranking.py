@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from indexer.domain import RetrievalSettings
 from indexer.errors import StoreError
-from indexer.index.lexical import LexicalIndex
+from indexer.index.lexical import LexicalIndex, Scored
 from indexer.index.vectors import VectorIndex
 from indexer.records import Vectors
 from indexer.search.diversity import diverse
@@ -58,20 +58,35 @@ def candidates(
     depth = _depth(settings)
     if depth <= 0 or not snapshot.passages.count or eligible.none:
         return []
-    near, told = {}, {}
-    if settings.mode != "lexical":
-        near = nearest(snapshot.passages, question.vector, depth, eligible)
-    if settings.mode != "dense":
-        told = _told(snapshot, question.text, depth, eligible)
-    cosines = _cosines(snapshot.passages, question.vector, {**near, **told}, near)
-    if settings.mode == "hybrid" and settings.fusion == "minmax":
-        near, told = cosines, _completed(snapshot, question.text, cosines, told)
-    joint = fuse((near, told), settings.fusion) if settings.mode == "hybrid" else near or told
+    cosines, told, joint = _ranked(snapshot, question, settings, eligible, depth)
     found = [Candidate(row, joint[row], cosines[row], told.get(row) or None) for row in joint]
     least = settings.min_passage_score
     if settings.mode == "lexical":
         return found if any(one.cosine >= least for one in found) else []
     return [one for one in found if one.cosine >= least]
+
+
+def _ranked(
+    snapshot: Indexes,
+    question: Question,
+    settings: RetrievalSettings,
+    eligible: Eligible,
+    depth: int,
+) -> tuple[Ranking, Ranking, Ranking]:
+    """Of the rows found: their cosines, their scores by words, and the mode's own, best first."""
+    near: Ranking = {}
+    if settings.mode != "lexical":
+        near = nearest(snapshot.passages, question.vector, depth, eligible)
+    if settings.mode == "dense":
+        return near, {}, near
+    scored = snapshot.lexical.scored(question.text, eligible.excluded)
+    told: Ranking = _told(scored, depth, eligible)
+    cosines = _cosines(snapshot.passages, question.vector, {**near, **told}, near)
+    if settings.mode == "lexical":
+        return cosines, told, told
+    if settings.fusion == "minmax":
+        near, told = cosines, _completed(scored, cosines, told)
+    return cosines, told, fuse((near, told), settings.fusion)
 
 
 def choose(
@@ -123,15 +138,15 @@ def _depth(settings: RetrievalSettings) -> int:
     return max(settings.passages, settings.candidates if chosen_later else 0)
 
 
-def _told(snapshot: Indexes, text: str, k: int, eligible: Eligible) -> dict[int, float]:
-    scores, rows = snapshot.lexical.search(text, k, eligible.allowed, eligible.excluded)
+def _told(scored: Scored, k: int, eligible: Eligible) -> dict[int, float]:
+    scores, rows = scored.best(k, eligible.allowed)
     return dict(zip(rows.tolist(), scores.tolist(), strict=True))
 
 
-def _completed(snapshot: Indexes, text: str, rows: Ranking, told: Ranking) -> dict[int, float]:
+def _completed(scored: Scored, rows: Ranking, told: Ranking) -> dict[int, float]:
     """Scores by words of all these rows: that none of the best is no reason to count as none."""
     missing = [row for row in rows if row not in told]
-    scores = snapshot.lexical.scores(text, np.array(missing, dtype=np.int64))
+    scores = scored.of(np.array(missing, dtype=np.int64))
     return {**told, **dict(zip(missing, scores.tolist(), strict=True))}
 
 

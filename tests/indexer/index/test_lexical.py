@@ -77,9 +77,11 @@ def test_the_scores_of_some_rows_are_those_of_a_search(index: LexicalIndex) -> N
     text = "kettle acid kettle fridge"
     scores, rows = index.search(text, 10)
     found = dict(zip(rows.tolist(), scores.tolist(), strict=True))
-    asked = index.scores(text, np.array([5, 0, 3, 1]))
+    asked = index.scored(text).of(np.array([5, 0, 3, 1]))
     assert asked.tolist() == pytest.approx([found[5], found[0], 0.0, found[1]])
-    assert index.scores("nothing shared", np.array([1, 2])).tolist() == [0.0, 0.0]
+    assert index.scored("nothing shared").of(np.array([1, 2])).tolist() == [0.0, 0.0]
+    without = index.scored(text, excluded=np.array([5])).of(np.array([5, 0]))
+    assert without.tolist() == pytest.approx([0.0, found[0]])
 
 
 def test_scores_are_those_of_bm25s() -> None:
