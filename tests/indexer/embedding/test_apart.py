@@ -110,3 +110,17 @@ def test_it_ends_with_who_started_it(settings: EmbedderSettings) -> None:
         while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+def test_it_keeps_little_of_what_it_compiled_unless_it_is_told_to(
+    settings: EmbedderSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LRU_CACHE_CAPACITY", "7")
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+    made = Process(settings)
+    try:
+        made.embedder()
+        told = psutil.Process(made.pid).environ()
+    finally:
+        made.close()
+    assert (told["LRU_CACHE_CAPACITY"], told["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]) == ("7", "128")
