@@ -14,13 +14,14 @@ from typing import Any, Final
 
 import torch
 
+from eval.bench.word_level import save, word_level
 from eval.report import Grid
 from eval.stats import Spread
 from indexer.domain import EmbedderSettings
 from indexer.embedding.embedder import Embedder
 from indexer.errors import BadInput
 
-_WORDS: Final = 30_000
+_TOKENS: Final = 30_000
 _SPECIAL: Final = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 _TYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _TURN_SECONDS: Final = 1.0
@@ -151,11 +152,10 @@ def network(shape: EncoderShape, longest: int) -> Any:
     """By transformers, with its random weights."""
     from transformers import BertConfig, BertModel, T5Config, T5EncoderModel
 
-    vocabulary = _WORDS + len(_SPECIAL)
     if shape.is_t5:
         return T5EncoderModel(
             T5Config(
-                vocab_size=vocabulary,
+                vocab_size=_TOKENS,
                 d_model=shape.width,
                 d_kv=shape.width // shape.heads,
                 d_ff=shape.wide,
@@ -165,7 +165,7 @@ def network(shape: EncoderShape, longest: int) -> Any:
         )
     return BertModel(
         BertConfig(
-            vocab_size=vocabulary,
+            vocab_size=_TOKENS,
             hidden_size=shape.width,
             num_hidden_layers=shape.layers,
             num_attention_heads=shape.heads,
@@ -176,22 +176,14 @@ def network(shape: EncoderShape, longest: int) -> Any:
 
 
 def _write_tokenizer(folder: Path) -> None:
-    """A word is a token, and a text has two more at its ends."""
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import Whitespace
+    """A text has two tokens more than words, at its ends."""
     from tokenizers.processors import TemplateProcessing
-    from transformers import PreTrainedTokenizerFast
 
-    words = [*_SPECIAL, *(f"w{number}" for number in range(_WORDS))]
-    made = Tokenizer(WordLevel({word: at for at, word in enumerate(words)}, unk_token="[UNK]"))
-    made.pre_tokenizer = Whitespace()
+    made = word_level(_SPECIAL, "[UNK]", _TOKENS)
     made.post_processor = TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]"
-    ).save_pretrained(folder)
+    save(made, folder, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]")
 
 
 def _measure(one: Encoded, embedder: Embedder, texts: int, rounds: int) -> None:
@@ -208,12 +200,13 @@ def _measure(one: Encoded, embedder: Embedder, texts: int, rounds: int) -> None:
 
 
 def _text(length: int, number: int) -> str:
-    return " ".join(f"w{(number * 7919 + at) % _WORDS}" for at in range(length - 2))
+    first, words = len(_SPECIAL), _TOKENS - len(_SPECIAL)
+    return " ".join(f"w{first + (number * 7919 + at) % words}" for at in range(length - 2))
 
 
 def multiplied(device: str, dtype: str, seconds: float = _TURN_SECONDS) -> float:
     """Operations a second of a product of two square matrices, on all cores."""
-    from indexer.embedding.batching import cores
+    from indexer.cores import cores
 
     side, before = _SIDES[device], torch.get_num_threads()
     torch.set_num_threads(cores())

@@ -14,6 +14,7 @@ import numpy as np
 from adapters.base import BaseProfile
 from adapters.shapes import PUBLISHED, SHORT, BaseShape
 from adapters.tensors import TensorInfo, encoded, write_tensors
+from eval.bench.word_level import save, word_level
 from indexer.errors import BadInput
 
 SHAPES: Final = (*SHORT, *PUBLISHED)
@@ -86,22 +87,12 @@ def _config(shape: BaseShape, layers: int) -> dict[str, Any]:
 
 
 def _write_tokenizer(folder: Path, shape: BaseShape) -> None:
-    """Every token is one word."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
+    from tokenizers import decoders
 
-    words = ["<unk>", "<s>", "</s>", *(f"w{number}" for number in range(3, shape.vocabulary))]
-    numbered = {word: number for number, word in enumerate(words)}
-    made = Tokenizer(models.WordLevel(numbered, unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    made = word_level(("<unk>", "<s>", "</s>"), "<unk>", shape.vocabulary)
     made.decoder = decoders.WordPiece(prefix="##", cleanup=False)
-    PreTrainedTokenizerFast(
-        tokenizer_object=made,
-        unk_token="<unk>",
-        bos_token="<s>",
-        eos_token="</s>",
-        chat_template=TEMPLATE,
-    ).save_pretrained(folder)
+    named = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+    save(made, folder, **named, chat_template=TEMPLATE)
 
 
 def _write_hole(file: Path, shape: BaseShape, layers: int) -> None:
