@@ -66,12 +66,10 @@ def _environment(folder: Path, engines: int) -> dict[str, str]:
     gpus = ", ".join(f'"{number}"' for number in range(engines))
     file = folder / "engines.toml"
     file.write_text(ENGINES.format(base=base, gpus=gpus), encoding="utf-8")
-    threads = max(1, (os.cpu_count() or 1) // engines)  # on a CPU: more wait for each other's turn
     return {
         "DSLM_ENGINES": str(file),
         # The streams of all engines may stand still while one of them starts on the same cores.
         "DSLM_ENGINE_STALL_SECONDS": "120",
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
     }
 
 

@@ -38,7 +38,7 @@ def measure(snapshot: Path, settings: EmbedderSettings, texts: int) -> Raw:
     """Over at most `texts` chunks of the snapshot, of all its lengths alike."""
     import torch
 
-    from indexer.embedding.batching import cores
+    from indexer.cores import cores
     from indexer.embedding.loaded import copied
     from indexer.embedding.loading import DTYPES, choose_dtype
     from indexer.embedding.weights import locate

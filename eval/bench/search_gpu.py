@@ -10,7 +10,7 @@ import faiss
 from eval.bench.search_vectors import VectorSet
 from eval.report import Grid
 from eval.stats import Spread, paired_ratio
-from indexer.embedding.batching import cores
+from indexer.cores import cores
 from indexer.index import gpu
 from indexer.index.gpu import GpuSearch
 from indexer.index.marks import IndexMark

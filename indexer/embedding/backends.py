@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from indexer.embedding.batching import cores
+from indexer.cores import cores
 from indexer.embedding.converted import onnx_file, openvino_file
 from indexer.embedding.loading import Loaded
 

@@ -1,6 +1,5 @@
 """Which texts go through a model together, and the threads that take them through."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,11 +15,6 @@ _Result = TypeVar("_Result")
 _Forward = Callable[[Sequence[Sequence[int]]], Vectors]
 
 _WORTH_A_PROOF = 4  # texts: fewer take no longer alone than together and once more for the proof
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def within_budget(lengths: Sequence[int], budget: int) -> list[list[int]]:

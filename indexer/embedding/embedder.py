@@ -12,9 +12,10 @@ from typing import Literal, TypeAlias
 import numpy as np
 import torch
 
+from indexer.cores import cores
 from indexer.domain import EmbedderSettings
 from indexer.embedding.backends import open_backend
-from indexer.embedding.batching import SameBits, cores, in_order, of_one_length, within_budget
+from indexer.embedding.batching import SameBits, in_order, of_one_length, within_budget
 from indexer.embedding.loading import choose_dtype, load
 from indexer.embedding.probes import PROBES
 from indexer.embedding.weights import library_versions

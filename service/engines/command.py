@@ -27,6 +27,7 @@ class Child:
     """One vLLM to start; `memory`: its share of a GPU, `cache_gib`: its KV cache on a CPU host.
 
     `gpu`: what it may see, as CUDA_VISIBLE_DEVICES has it; None for what the service sees.
+    `threads`: its share of the cores of a CPU host.
     """
 
     entry: EngineEntry
@@ -34,6 +35,7 @@ class Child:
     memory: float = 0.8
     cache_gib: int = 1
     gpu: str | None = None
+    threads: int = 1
 
 
 def is_cpu_build() -> bool:
@@ -114,7 +116,7 @@ def engine_environment(child: Child, secrets: Collection[str] = ()) -> dict[str,
         ours["VLLM_CPU_KVCACHE_SPACE"] = str(child.cache_gib)
         # Threads pinned to cores would fight with the embedder for them.
         ours["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
-        ours["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(os.cpu_count() or 1))
+        ours["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(child.threads))
     return {**{k: v for k, v in os.environ.items() if k not in secrets}, **ours}
 
 

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Collection, Iterator, Mapping
 
 from adapters.registry import AdapterRegistry
+from indexer.cores import cores
 from indexer.errors import BadInput
 from service.engines.bases import ServedBase
 from service.engines.command import Child, engine_command, engine_environment
@@ -84,13 +85,16 @@ class EngineBuilder:
         """BadInput for a port that is taken, an option that is ours, or a key that is not set."""
         secrets = {base.entry.key for base in bases.values() if base.entry.key}
         units: dict[str, list[Unit]] = {name: [] for name in bases}
-        for place in places(bases):
-            units[place.base.name].append(self._child(place, secrets))
+        children = list(places(bases))
+        # With more threads than cores the engines wait for each other at every step.
+        threads = max(1, cores() // max(1, len(children)))
+        for place in children:
+            units[place.base.name].append(self._child(place, threads, secrets))
         for base in bases.values():
             units[base.name] += self._elsewhere(base.entry)
         return Engines({name: EnginePool(base, units[name]) for name, base in bases.items()})
 
-    def _child(self, place: Place, secrets: Collection[str]) -> Unit:
+    def _child(self, place: Place, threads: int, secrets: Collection[str]) -> Unit:
         settings, entry = self._settings, place.base.entry
         port = settings.engine_port if place.unit == BASE_NAME else 0
         child = Child(
@@ -99,6 +103,7 @@ class EngineBuilder:
             self._plan.share(place.unit, settings),
             self._plan.cache_gib(place.unit),
             place.gpu,
+            threads,
         )
         command, environment = engine_command(settings, child), engine_environment(child, secrets)
         name = "engine" if place.unit == BASE_NAME else f"engine-{place.unit.replace(',', '-')}"

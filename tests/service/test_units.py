@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import service.engines.command as command_module
+import service.engines.units as units_module
 from adapters.registry import AdapterRegistry
 from indexer.errors import BadInput
 from indexer.settings import Paths
@@ -65,6 +66,10 @@ def test_a_share_of_a_gpu_and_the_gpu_itself_reach_the_child(
     assert "VLLM_CPU_KVCACHE_SPACE" not in environment
     monkeypatch.setattr(command_module, "is_cpu_build", lambda: True)
     assert engine_environment(child(cache_gib=7))["VLLM_CPU_KVCACHE_SPACE"] == "7"
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert engine_environment(child(threads=3))["OMP_NUM_THREADS"] == "3"
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert engine_environment(child(threads=3))["OMP_NUM_THREADS"] == "5"
 
 
 def test_every_gpu_gets_a_child_with_a_port_of_its_own(tmp_path: Path) -> None:
@@ -81,6 +86,26 @@ def test_every_gpu_gets_a_child_with_a_port_of_its_own(tmp_path: Path) -> None:
     urls = [unit.engine.url for unit in engines.units]
     assert urls[0] == "http://127.0.0.1:18000"
     assert len(set(urls)) == 3
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(8, 4), (5, 2), (1, 1)])
+def test_children_share_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, threads: int
+) -> None:
+    asked: list[int] = []
+
+    def environment(one: Child, secrets: object) -> dict[str, str]:
+        asked.append(one.threads)
+        return {}
+
+    monkeypatch.setattr(units_module, "cores", lambda: cores)
+    monkeypatch.setattr(units_module, "engine_environment", environment)
+    text = f'[[engine]]\nname = "two"\nbase = "{DEMO / "model"}"\n'
+    (tmp_path / "engines.toml").write_text(text, "utf-8")
+    settings = ServiceSettings(store=tmp_path, engines=tmp_path / "engines.toml")
+    registry = AdapterRegistry(Paths(tmp_path))
+    EngineBuilder(settings, registry, Telemetry(), MemoryPlan()).build(read_bases(settings))
+    assert asked == [threads, threads]
 
 
 class Slow:
