@@ -42,7 +42,10 @@ class IndexingSettings:
 
 @dataclass(frozen=True, slots=True)
 class JobRun:
-    """One `dslm index` in a process of its own; `index_mb` of its vector index, in MiB."""
+    """One `dslm index` in a process of its own; `index_mb` of its vector index, in MiB.
+
+    `chunks`: all that were made, also those that are like another one and are kept with it once.
+    """
 
     chunks: int
     documents: int
@@ -200,7 +203,7 @@ def _run_job(domain: Path, store: Path) -> JobRun:
     size = sum(file.stat().st_size for file in snapshot.rglob(_VECTOR_FILES))
     phases = {name: float(seconds) for name, seconds in result.get("phases", {}).items()}
     return JobRun(
-        chunks=result["chunks"],
+        chunks=result["chunks"] + result["duplicates"],
         documents=result["documents"],
         snapshot=result["snapshot"],
         phases=phases,
