@@ -32,6 +32,7 @@ from eval.remote_commands import documents_app, jobs_app
 from eval.study.commands import eval_app
 from eval.study.grounding_command import EXAMPLES as GROUNDINGS
 from eval.study.grounding_command import grounding
+from indexer.embedding.flat_memory import FLAT_MEMORY
 from indexer.errors import BadInput, DslmError, NotFound
 from indexer.settings import Paths
 from service.key_commands import keys_app
@@ -96,8 +97,7 @@ def front_door(context: typer.Context) -> None:
     if context.invoked_subcommand != "serve":
         # Threads that spin while they wait made indexing beside a busy engine fifty times slower.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-        # One kernel is kept for each length of text: half a gigabyte in a large job, for no speed.
-        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
+        os.environ.update({**FLAT_MEMORY, **os.environ})
     if context.invoked_subcommand in ("restore", "migrate"):  # what others refuse is theirs to mend
         context.obj = lambda: workplace(read_settings(), check=False)
     else:
@@ -126,13 +126,16 @@ def index(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be done")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object per line")] = False,
     runner: Annotated[Where, typer.Option(help="ray: on the cluster of RAY_ADDRESS")] = Where.local,
+    emptied: Annotated[
+        bool, typer.Option("--emptied", help="the folders are meant to hold nothing any more")
+    ] = False,
 ) -> None:
     """Index the documents and solved examples of domains, and release the result."""
     from service.indexing import Indexing
 
     settings = read_settings()
     check_store(settings.store)
-    indexing = Indexing(settings, as_json=as_json, runner=runner.value)
+    indexing = Indexing(settings, as_json=as_json, runner=runner.value, emptied=emptied)
     work = indexing.plan if dry_run else indexing.run
     code = 0
     for name in domains:

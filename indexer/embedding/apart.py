@@ -11,12 +11,13 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Pipe
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from indexer.domain import EmbedderSettings
+from indexer.embedding.flat_memory import FLAT_MEMORY
 from indexer.embedding.probes import PROBES
 from indexer.errors import DslmError
 from indexer.records import Vectors
@@ -25,14 +26,6 @@ if TYPE_CHECKING:
     from indexer.embedding.embedder import Embedder
 
 Role: TypeAlias = Literal["passage", "question", "query"]
-
-# Each thread's part of the heap keeps freed pieces; torch and oneDNN each keep what they compiled
-# for 1,024 shapes of a batch, and a job meets thousands: 1,085 MB, with these 478, and as fast.
-FLAT_MEMORY: Final = {
-    "MALLOC_ARENA_MAX": "1",
-    "LRU_CACHE_CAPACITY": "32",
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
-}
 
 _ROOT = Path(__file__).resolve().parents[2]
 

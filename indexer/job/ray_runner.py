@@ -19,7 +19,7 @@ import ray
 import ray.data
 
 from indexer.domain import Domain, EmbedderSettings
-from indexer.embedding.apart import FLAT_MEMORY
+from indexer.embedding.flat_memory import FLAT_MEMORY
 from indexer.errors import DslmError, StoreError
 from indexer.job.runner import Embedded, Role, Text, TextEmbedder
 from indexer.reading.reader import ReaderPool, Reading
