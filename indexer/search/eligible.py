@@ -85,7 +85,7 @@ class Eligibility:
         if known is not hidden:
             rows = self._rows(_EXCLUDED, json.dumps(dict(hidden)))
             self._excluded = hidden, rows
-        return rows if rows is not None and len(rows) else None
+        return rows  # perhaps none: what a deleted document shared is then shown elsewhere
 
     def _rows(self, query: str, *values: str | float) -> Rows:
         found = self._snapshot.read(query, *values)

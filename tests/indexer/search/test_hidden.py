@@ -44,6 +44,20 @@ def test_the_same_path_with_other_content_is_another_document(tmp_path: Path) ->
         assert _documents(retriever, "dense") == {"kettle.md", "toaster.md"}
 
 
+def test_a_deleted_document_that_is_like_another_is_shown_nowhere(tmp_path: Path) -> None:
+    same = document("pot.md", ["The kettle boils.", "The kettle hums."])
+    copies = [(0, Place("pot.md", 0, 17)), (1, Place("pot.md", 18, 34))]
+    shelf = Shelf([KETTLE, same], left_out=frozenset({2, 3}), copies=copies)
+    for deleted, kept in ((KETTLE, "pot.md"), (same, "kettle.md")):
+        hidden = {deleted.path: deleted.id}
+        with shelf.open(tmp_path / deleted.path / "snapshot", hidden) as retriever:
+            for mode in MODES:
+                settings = ANY.model_copy(update={"mode": mode})
+                hits = retriever.search(question("kettle"), settings)
+                assert {hit.passage.document for hit in hits} == {kept}
+                assert not any(hit.passage.copies for hit in hits)
+
+
 def test_what_a_deleted_document_shared_is_shown_where_it_still_stands(tmp_path: Path) -> None:
     shelf = Shelf(
         [KETTLE, TOASTER], left_out=frozenset({3}), copies=[(0, Place("toaster.md", 18, 35))]
