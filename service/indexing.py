@@ -18,7 +18,7 @@ from adapters.registry import AdapterRegistry
 from adapters.release import AdapterChoice, Release, ReleaseStore
 from adapters.versioning import open_store
 from indexer.domain import Domain
-from indexer.job.run import IndexJob, IndexResult, Progress
+from indexer.job.run import IndexJob, IndexResult, Progress, silent
 from indexer.job.runners import RunnerName, named_runner
 from indexer.settings import Paths
 from service.engines.bases import ServedBase, serve
@@ -38,12 +38,14 @@ class Indexing:
         *,
         as_json: bool = False,
         runner: RunnerName = "local",
+        emptied: bool = False,
         output: TextIO | None = None,
     ) -> None:
         self._settings = settings
         self._runner = named_runner(runner)
         self._paths = Paths(settings.store)
         self._as_json = as_json
+        self._emptied = emptied
         self._output = output or sys.stdout
 
     def run(self, domain: Domain) -> Release:
@@ -52,15 +54,18 @@ class Indexing:
         adapter = self._adapter(domain, base)
         open_store(self._paths.root)
         with self._reporting(domain.name) as report, stopping() as stopped:
-            job = IndexJob(domain, self._paths, report, runner=self._runner, stopped=stopped)
-            result = job.run()
+            job = self._job(domain, report)
+            result = dataclasses.replace(job, runner=self._runner, stopped=stopped).run()
         release, is_new = self._release(domain, result, base, adapter)
         self._tell(domain, result, release, is_new)
         return release
 
+    def _job(self, domain: Domain, report: Report = silent) -> IndexJob:
+        return IndexJob(domain, self._paths, report, emptied=self._emptied)
+
     def plan(self, domain: Domain) -> None:
         """Print what `run` would do and change nothing."""
-        plan = dataclasses.asdict(IndexJob(domain, self._paths, lambda _: None).plan())
+        plan = dataclasses.asdict(self._job(domain).plan())
         if self._as_json:
             self._write({"event": "plan", "domain": domain.name, **plan})
         else:

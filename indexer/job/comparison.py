@@ -12,7 +12,7 @@ from pathlib import Path
 
 from indexer.errors import BadInput
 from indexer.job.results import Changes
-from indexer.reading.walk import SourceFile
+from indexer.reading.walk import UPLOADS, SourceFile
 from indexer.records import Rejected
 from indexer.store.catalog import Catalog
 from indexer.store.journal import READ, REFUSED, Journal
@@ -39,22 +39,31 @@ class Comparison:
         self._journal = Journal(catalog)
         self._reader = reader
         self.read_ns = time.time_ns()
+        self.doubled: list[Rejected] = []  # whose path another file has
         catalog.scratch(_TABLE)
 
-    def look(self, found: Iterable[SourceFile | Rejected], step: Callable[[int], None]) -> Changes:
-        """Compare everything that is there, and then what is not."""
+    def look(
+        self,
+        found: Iterable[SourceFile | Rejected],
+        step: Callable[[int], None],
+        emptied: bool = False,
+    ) -> Changes:
+        """Compare everything that is there, and then what is not.
+
+        BadInput: there is nothing, or nothing any more in the folders, unless they are `emptied`.
+        """
+        number = 0
         for number, one in enumerate(found, start=1):
-            if isinstance(one, Rejected):
-                self._put(one.path, None, REFUSED, one.reason)
-            else:
-                self._put(one.path, one, self._action(one))
+            self._take(one)
             step(number)
-        self._find_renamed()
+        self._find_renamed(lambda: step(number))
         counts: dict[str, int] = dict(
             self._catalog.rows("SELECT action, count(*) FROM found GROUP BY action")
         )
         if not counts.keys() - {REFUSED}:
             raise self._nothing()
+        if not emptied and self._is_emptied():
+            raise self._nothing("; if they are meant to be empty: dslm index --emptied")
         return Changes(
             new=counts.get(NEW, 0),
             changed=counts.get(CHANGED, 0),
@@ -84,7 +93,7 @@ class Comparison:
         """What cannot be used as things stand: refused, or read in vain and not changed since."""
         known = (self._journal.entry(source.path) for source in self.sources(SAME, TOUCHED))
         rejected = (r for entry in known if entry for r in entry.rejected)
-        return sorted([*self.refused(), *rejected], key=lambda one: one.path)
+        return sorted([*self.refused(), *rejected, *self.doubled], key=lambda one: one.path)
 
     def count_to_read(self) -> int:
         query = "SELECT count(*) FROM found WHERE action IN (?, ?)"
@@ -120,27 +129,51 @@ class Comparison:
             return SAME
         return TOUCHED if _digest(source.file) == entry.sha256 else CHANGED
 
-    def _find_renamed(self) -> None:
+    def _is_emptied(self) -> bool:
+        """Whether the folders held files and hold none: a disk that is not mounted, whatever has
+        been uploaded beside it."""
+        return bool(
+            self._catalog.rows(_OURS, READ, UPLOADS)
+            and not self._catalog.rows(_OURS_NOW, REFUSED, UPLOADS)
+        )
+
+    def _find_renamed(self, step: Callable[[], None]) -> None:
         """A new file with the bytes of one that is gone; each of these is found once."""
-        for path, file, size in self._catalog.rows(_CANDIDATES, NEW, READ, self._reader):
+        self._catalog.scratch(_LEFT_TABLE)
+        self._catalog.scratch(_FILL_LEFT, READ, self._reader)
+        for path, file, size in self._catalog.rows(_CANDIDATES, NEW):
+            step()
             digest = _digest(Path(os.fsdecode(file)))
-            rows = self._catalog.rows(_MOVED, size, digest, READ, self._reader)
+            rows = self._catalog.rows(_MOVED, size, digest)
             if rows:
                 query = "UPDATE found SET action = ?, note = ? WHERE path = ?"
                 self._catalog.scratch(query, RENAMED, rows[0][0], path)
+                self._catalog.scratch("DELETE FROM left_over WHERE path = ?", rows[0][0])
+
+    def _take(self, one: SourceFile | Rejected) -> None:
+        """Of two with one path the usable one counts, and the other is told beside it."""
+        query = "SELECT action, note FROM found WHERE path = ?"
+        known = self._catalog.rows(query, one.path)
+        if isinstance(one, SourceFile):
+            self.doubled += [Rejected(one.path, note) for _, note in known]
+            self._put(one.path, one, self._action(one))
+        elif known:
+            self.doubled.append(one)
+        else:
+            self._put(one.path, None, REFUSED, one.reason)
 
     def _put(self, path: str, source: SourceFile | None, action: str, note: str = "") -> None:
         where = (os.fsencode(source.file), source.size, source.mtime_ns) if source else (b"", 0, 0)
-        query = "INSERT OR IGNORE INTO found VALUES (?, ?, ?, ?, ?, ?)"
+        query = "INSERT OR REPLACE INTO found VALUES (?, ?, ?, ?, ?, ?)"
         self._catalog.scratch(query, path, *where, action, note)
 
-    def _nothing(self) -> BadInput:
+    def _nothing(self, more: str = "") -> BadInput:
         rows = self._catalog.rows("SELECT path, note FROM found ORDER BY path LIMIT 1")
         why = f" but what cannot be read: {rows[0][0]} {rows[0][1]}" if rows else ""
         return BadInput(
             f"There are no documents in the domain's folders{why}",
             "Mount or fill them, or correct `documents.paths` in domain.toml;"
-            " what was published has not changed",
+            f" what was published has not changed{more}",
         )
 
 
@@ -161,13 +194,21 @@ _PROMISING = """
 SELECT 1 FROM found LEFT JOIN files USING (path)
 WHERE action = ? OR (action = ? AND files.state = ?) LIMIT 1
 """
-_CANDIDATES = f"""
-SELECT path, file, size FROM found WHERE action = ? AND size > 0 AND size IN (
-    SELECT size FROM files WHERE state = ? AND reader = ? AND path IN ({_GONE}))
-ORDER BY path
+_OURS = "SELECT 1 FROM files WHERE state = ? AND substr(path, 1, length(?2)) != ?2 LIMIT 1"
+_OURS_NOW = "SELECT 1 FROM found WHERE action != ? AND substr(path, 1, length(?2)) != ?2 LIMIT 1"
+# Files that are gone and not found again yet.
+_LEFT_TABLE = """
+CREATE TEMP TABLE IF NOT EXISTS left_over(
+    size INTEGER, sha256 TEXT, path TEXT, PRIMARY KEY (size, sha256, path)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS temp.left_over_by_path ON left_over(path);
+DELETE FROM left_over;
 """
-_MOVED = f"""
-SELECT path FROM files WHERE size = ? AND sha256 = ? AND state = ? AND reader = ?
-    AND path IN ({_GONE})
-ORDER BY path LIMIT 1
+_FILL_LEFT = f"""
+INSERT INTO left_over SELECT size, sha256, path FROM files
+WHERE state = ? AND reader = ? AND path IN ({_GONE})
 """
+_CANDIDATES = """
+SELECT path, file, size FROM found
+WHERE action = ? AND size > 0 AND size IN (SELECT size FROM left_over) ORDER BY path
+"""
+_MOVED = "SELECT path FROM left_over WHERE size = ? AND sha256 = ? ORDER BY path LIMIT 1"

@@ -36,7 +36,8 @@ class IndexJob:
     """One run over one domain.
 
     Give `embedder` (and `question_embedder`, where demonstrations use another) to share loaded
-    ones. `stopped` is asked between any two batches: True ends the job with Cancelled.
+    ones. `stopped` is asked between any two batches: True ends the job with Cancelled. `emptied`:
+    the folders may hold nothing any more, where there are uploads.
     """
 
     domain: Domain
@@ -46,6 +47,7 @@ class IndexJob:
     question_embedder: TextEmbedder | None = None
     runner: Runner = field(default_factory=LocalRunner)
     stopped: Callable[[], bool] = lambda: False
+    emptied: bool = False
 
     def run(self) -> IndexResult:
         """Index and publish; what is unchanged is not read, split or embedded again.
@@ -90,6 +92,7 @@ class IndexJob:
             passages=passages,
             questions=questions,
             demonstrations=demonstrations,
+            emptied=self.emptied,
         )
 
     def plan(self) -> IndexPlan:
@@ -97,7 +100,8 @@ class IndexJob:
         demonstrations = self._demonstrations()
         with Catalog.read_only(self.paths.catalog(self.domain.name)) as catalog:
             comparison = Comparison(catalog, reading_recipe(self.domain))
-            comparison.look(scan(self.domain, self.paths.uploads(self.domain.name)), _quiet)
+            found = scan(self.domain, self.paths.uploads(self.domain.name))
+            comparison.look(found, _quiet, self.emptied)
             return _plan(catalog, comparison, len(demonstrations))
 
     def _demonstrations(self) -> list[Demonstration]:
@@ -140,7 +144,7 @@ def _result(steps: Steps, published: Published, changes: Changes) -> IndexResult
         demonstrations=manifest.demonstrations,
         embedded=published.embedded,
         reused=max(0, texts - published.embedded),
-        rejected=journal.rejected(),
+        rejected=sorted([*journal.rejected(), *steps.doubled], key=lambda one: one.path),
         seconds=0.0,
         files=changes,
         duplicates=manifest.copies,

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from indexer.job.rows import CachedVectors, KeptChunks
 from indexer.job.runner import Embedded, Role, Runner, Text
 from indexer.job.texts import PassageTexts
 from indexer.reading.walk import scan
-from indexer.records import Demonstration
+from indexer.records import Demonstration, Rejected
 from indexer.settings import Paths
 from indexer.store.catalog import Catalog
 from indexer.store.journal import PUBLISHED, Journal
@@ -58,6 +58,8 @@ class Steps:
     demonstrations: list[Demonstration]
     bytes_read: int = 0
     embedded: int = 0
+    emptied: bool = False
+    doubled: list[Rejected] = field(default_factory=list)
 
     def read(self) -> Changes:
         """Bring the journal up to the files. BadInput: none of them can be used."""
@@ -65,7 +67,9 @@ class Steps:
         comparison = Comparison(self.catalog, reader)
         self.meter.step("scan", 0, 0)
         found = scan(self.domain, self.paths.uploads(self.domain.name))
-        changes = comparison.look(found, lambda n: self.meter.step("scan", n, 0))
+        step = partial(self.meter.step, "scan", total=0)
+        changes = comparison.look(found, step, self.emptied)
+        self.doubled = comparison.doubled
         mask = mask_for(self.domain.masking.kinds)
         intake = Intake(self.catalog, comparison, reader, mask, self.domain)
         again = intake.settle()

@@ -29,16 +29,17 @@ class SourceFile:
 def scan(domain: Domain, uploads: Path | None = None) -> Iterator[SourceFile | Rejected]:
     """Every file in order of path, of each configured folder in turn and then of `uploads`.
 
-    Hidden files are left out, links out of a folder refused; of two files with one path the
+    Hidden files are left out, links out of a folder refused; of two usable files with one path the
     second is rejected. BadInput: a configured path does not exist or cannot be listed.
     """
     seen: set[str] = set()
     for found in _everything(domain, uploads):
-        if found.path not in seen:
-            seen.add(found.path)
-            yield found
-        else:
+        if found.path in seen:
             yield Rejected(found.path, "another document has this path")
+            continue
+        if isinstance(found, SourceFile):
+            seen.add(found.path)
+        yield found
 
 
 def _everything(domain: Domain, uploads: Path | None) -> Iterator[SourceFile | Rejected]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from indexer.domain import load_domain
-from indexer.errors import BadInput
+from indexer.errors import BadInput, Cancelled
 from indexer.job.run import IndexJob, IndexResult
 from indexer.reading.walk import SourceFile
 from indexer.records import Document
@@ -172,6 +172,83 @@ def test_a_vanished_folder_is_bad_input_and_forgets_nothing(folder: Path, paths:
     (folder / "away").rename(folder / "documents")
     again = _run(folder, paths)
     assert (again.snapshot, again.files.unchanged) == (first.snapshot, 3)
+
+
+def test_an_unmounted_disk_empties_nothing_though_there_are_uploads(
+    folder: Path, paths: Paths
+) -> None:
+    upload = paths.uploads("kitchen") / "oven.md"
+    upload.parent.mkdir(parents=True)
+    upload.write_text("# Oven\n\nIt bakes.\n", encoding="utf-8")
+    first = _run(folder, paths)
+    (folder / "documents").rename(folder / "away")
+    (folder / "documents").mkdir()
+    with pytest.raises(BadInput, match="--emptied"):
+        _run(folder, paths)
+    with pytest.raises(BadInput, match="--emptied"):
+        IndexJob(load_domain(folder), paths).plan()
+    (folder / "documents").rmdir()
+    (folder / "away").rename(folder / "documents")
+    assert _run(folder, paths).snapshot == first.snapshot
+
+
+def test_folders_that_are_meant_to_be_empty_leave_the_uploads(folder: Path, paths: Paths) -> None:
+    upload = paths.uploads("kitchen") / "oven.md"
+    upload.parent.mkdir(parents=True)
+    upload.write_text("# Oven\n\nIt bakes.\n", encoding="utf-8")
+    _run(folder, paths)
+    shutil.rmtree(folder / "documents")
+    (folder / "documents").mkdir()
+    domain = load_domain(folder)
+    result = IndexJob(domain, paths, embedder=HashEmbedder(), emptied=True).run()
+    assert (result.documents, result.files.gone) == (1, 3)
+    assert _run(folder, paths).snapshot == result.snapshot  # nothing is missed from then on
+
+
+def test_of_two_files_with_one_path_the_other_is_told_every_time(
+    folder: Path, paths: Paths
+) -> None:
+    for place in ("a", "b"):
+        (folder / place).mkdir()
+    (folder / "a" / "link.md").symlink_to("/etc/hostname")
+    (folder / "b" / "link.md").write_text("# Link\n\nUsable.\n", encoding="utf-8")
+    for place in ("a", "b"):
+        (folder / place / "same.md").write_text(f"# Same\n\nOf {place}.\n", encoding="utf-8")
+    (folder / "domain.toml").write_text('[documents]\npaths = ["a", "b"]\n', encoding="utf-8")
+    for _ in range(2):
+        result = _run(folder, paths)
+        told = {(one.path, one.reason[:16]) for one in result.rejected}
+        assert told == {("same.md", "another document"), ("link.md", "is a link out of")}
+        assert result.documents == 2
+        plan = IndexJob(load_domain(folder), paths).plan()
+        assert {one.path for one in plan.quarantined} == {"same.md", "link.md"}
+    found = _document(paths, result, "link.md")
+    assert found is not None
+    assert "Usable" in found.text
+
+
+def test_a_moved_folder_is_looked_through_once_for_all_and_can_be_cancelled(
+    folder: Path, paths: Paths
+) -> None:
+    many = folder / "documents" / "v1"
+    many.mkdir()
+    for number in range(400):
+        (many / f"{number}.md").write_text(f"# N\n\nPart {number % 7}.\n", encoding="utf-8")
+    first = _run(folder, paths)
+    many.rename(folder / "documents" / "v2")
+    asked = 0
+
+    def stopped() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 450  # the files are looked at, then each is looked for
+
+    with pytest.raises(Cancelled):
+        IndexJob(load_domain(folder), paths, embedder=HashEmbedder(), stopped=stopped).run()
+    result = _run(folder, paths)
+    assert (result.files.renamed, result.files.gone, result.embedded) == (400, 0, 0)
+    assert result.documents == first.documents
+    _check_like_afresh(folder, paths, result)
 
 
 def test_a_folder_that_vanishes_while_it_is_read_deletes_nothing(
