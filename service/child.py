@@ -17,7 +17,7 @@ from service.job import Process
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = (sys.executable, "-m", "service.launch_index", "index", "--json")
-LONGEST_LINE = 16 * 2**20
+LONGEST_LINE = 2**30  # a plan or a result names every file
 KEPT_WORDS = 4000
 STOP_SECONDS = 60.0
 POLL_SECONDS = 0.1

@@ -94,6 +94,8 @@ class Documents:
         # First the note: whatever ends us in between, nothing is answered from a missing file.
         self._tombstones[domain].bury(PREFIX + name, self._paths.snapshots(domain))
         uploads.remove(name)
+        # And again: a job that began after the first may have found the file still there.
+        self._tombstones[domain].bury(PREFIX + name, self._paths.snapshots(domain))
 
     def is_hidden(self, domain: str, path: str, document_id: str) -> bool:
         """Whether this content was deleted since the snapshots were made."""

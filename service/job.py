@@ -89,6 +89,16 @@ class Job(BaseModel):
             self.quarantined_total = len(rejected)
             self.result = result
 
+    def outcome(self, code: int, said: str) -> tuple[Status, str | None]:
+        """How it ended, and why, by its child's exit code and last words."""
+        if code == 0:
+            return "succeeded", None
+        if self.status == "cancelling":
+            return "cancelled", None
+        if code < 0:
+            return "failed", f"Ended by signal {-code}; start it again, it goes on. {said}".strip()
+        return "failed", said or f"exit code {code}"
+
     def _progress(self, name: str, said: dict[str, Any]) -> None:
         now = time.time()
         began = self.phases[name].began if name in self.phases else now

@@ -210,8 +210,18 @@ class Jobs:
                 code = await child.ended()
             finally:
                 del self._running[job.id]
-        await self._after(job.domain)
-        await self._ended(job, *_outcome(job, code, child.said()))
+        status, error = job.outcome(code, child.said())
+        late = await self._refreshed(job)
+        await self._ended(job, status, late if status == "succeeded" else error)
+
+    async def _refreshed(self, job: Job) -> str | None:
+        """What keeps the release from answering: who follows the releases tries again."""
+        try:
+            await self._after(job.domain)
+        except Exception as error:
+            log.warning("the release of %s does not answer yet", job.id, exc_info=True)
+            return f"Its release does not answer yet: {error or repr(error)}"
+        return None
 
     def _stop(self, child: IndexChild) -> None:
         stopping = asyncio.create_task(child.stop())
@@ -243,13 +253,3 @@ class Jobs:
             self._versions[job.id] += 1
         self._changed.set()
         self._changed = asyncio.Event()
-
-
-def _outcome(job: Job, code: int, said: str) -> tuple[Status, str | None]:
-    if code == 0:
-        return "succeeded", None
-    if job.status == "cancelling":
-        return "cancelled", None
-    if code < 0:
-        return "failed", f"Ended by signal {-code}; start it again, it goes on. {said}".strip()
-    return "failed", said or f"exit code {code}"

@@ -147,7 +147,7 @@ def _unpack(file: Path, domain: str, draft: Path) -> str:
                 _extract(tar, member, mark, draft, file)
             if left:
                 raise _refused(file, f"lacks {min(left)!r}")
-    except (tarfile.TarError, EOFError, ValueError) as error:
+    except (tarfile.TarError, EOFError, ValueError, RecursionError) as error:
         raise _refused(file, f"cannot be read ({error})") from error
     write_atomically(draft / FILE_NAME, written)
     return manifest_id(written)

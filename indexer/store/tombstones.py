@@ -167,10 +167,17 @@ def _documents(folder: Path, path: str) -> list[Found]:
         try:
             with contextlib.closing(sqlite3.connect(address, uri=True)) as database:
                 return database.execute(_OF_FILE, (path, *within)).fetchall()
-        except sqlite3.OperationalError:
-            if records.exists():
+        except sqlite3.DatabaseError as error:
+            if records.exists() and not _is_damage(error):
                 raise
-            return []  # pruned meanwhile
+            return []  # pruned meanwhile, or nothing can be answered from it
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Not a lock or a disk: a file that is no database, or not whole. An old snapshot that is
+    damaged must not keep others from being deleted from or published."""
+    codes = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return error.sqlite_errorcode & 0xFF in codes or "no such table" in str(error)
 
 
 def _mark(path: Path) -> object:

@@ -138,7 +138,8 @@ class UploadDesk:
 
 @asynccontextmanager
 async def _live(releases: Releases, domain: str) -> AsyncIterator[Snapshot | None]:
-    """What answers now; None before the first index."""
+    """What answers now; None before the first index. UnknownDomain for `domain@3` too."""
+    releases.domain(domain)
     try:
         opened = await releases.acquire(domain)
     except Unavailable:

@@ -80,6 +80,12 @@ def code(response: httpx.Response) -> tuple[int, str | None]:
     return response.status_code, error["code"]
 
 
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_a_release_has_no_documents_of_its_own_to_list_or_delete(place: Place, method: str) -> None:
+    path = ALL.replace("garden", "garden@3") + ("/uploads/a.md" if method == "DELETE" else "")
+    assert code(place.client.request(method, path)) == (404, "model_not_found")
+
+
 def test_a_form_of_several_files_is_taken(place: Place) -> None:
     response = place.post(("a.md", b"# A"), ("notes/b c.txt", b"B"), data={"purpose": "assistants"})
     assert response.status_code == 200

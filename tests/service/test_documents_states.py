@@ -11,8 +11,10 @@ from indexer.settings import Paths
 from indexer.store.catalog import Catalog
 from indexer.store.journal import QUARANTINED, READ, REFUSED, FileEntry, Journal, Taken
 from indexer.store.tables import Row
+from indexer.store.tombstones import Tombstone, Tombstones
 from service.documents import Documents
 from service.errors import Conflict, UnknownName
+from service.uploads import Uploads
 
 A = "uploads/a.md"
 
@@ -164,3 +166,23 @@ def test_pages_go_on_where_the_one_before_ended(case: Case) -> None:
     assert pages == every
     pending = case.documents.page("garden", None, "uploads/a.md", 1, "pending")
     assert [one.path for one in pending] == ["uploads/a/c.md"]
+
+
+def test_a_job_that_begins_while_a_file_is_removed_does_not_show_it_again(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case.put()
+    case.read(A, f"{A}=1")
+    case.publish(f"{A}=1")
+    tombstones = Tombstones(case.paths.tombstones("garden"))
+    before: dict[str, Tombstone] = {}
+    remove = Uploads.remove
+
+    def slowly(uploads: Uploads, name: str) -> None:
+        before.update(tombstones.entries())  # the job's first look, which finds the file
+        remove(uploads, name)
+
+    monkeypatch.setattr(Uploads, "remove", slowly)
+    case.delete(A)
+    tombstones.settle(before, case.folder)
+    assert case.documents.is_hidden("garden", A, "1")

@@ -63,6 +63,7 @@ class Case:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.finished: list[str] = []
+        self.refused = ""  # why what was released is not answered from
 
     @asynccontextmanager
     async def jobs(self, script: str, most: int = 1, stop: float = 10.0) -> AsyncIterator[Jobs]:
@@ -77,6 +78,8 @@ class Case:
 
     async def _after(self, domain: str) -> None:
         self.finished.append(domain)
+        if self.refused:
+            raise ServiceError(self.refused)
 
 
 @pytest.fixture
@@ -111,6 +114,26 @@ async def test_a_failed_job_says_why(case: Case) -> None:
     async with case.jobs(BAD) as jobs:
         about = (await ended(jobs, await jobs.start("support"))).describe()
     assert (about["status"], about["error"]) == ("failed", "error: the folder is empty")
+
+
+async def test_what_keeps_a_release_from_answering_is_told_and_fails_no_job(case: Case) -> None:
+    case.refused = "the adapter is for another base"
+    async with case.jobs(GOOD) as jobs:
+        good = (await ended(jobs, await jobs.start("support"))).describe()
+    assert good["status"] == "succeeded"
+    assert good["error"] == "Its release does not answer yet: the adapter is for another base"
+    async with case.jobs(BAD) as jobs:
+        bad = (await ended(jobs, await jobs.start("support"))).describe()
+    assert (bad["status"], bad["error"]) == ("failed", "error: the folder is empty")
+
+
+async def test_a_result_that_names_very_many_files_is_taken(case: Case) -> None:
+    script = GOOD.replace("left_out = [", "left_out = 200_000 * [").replace(
+        "broken", 100 * "broken"
+    )
+    async with case.jobs(script) as jobs:
+        about = (await ended(jobs, await jobs.start("support"))).describe()
+    assert (about["status"], about["quarantined_total"]) == ("succeeded", 200_000)
 
 
 async def test_a_domain_has_one_job_at_a_time_and_others_wait_for_their_turn(case: Case) -> None:

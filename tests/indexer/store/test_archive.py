@@ -182,6 +182,10 @@ def _not_json(members: Members) -> Members:
     return {**members, "manifest.json": b"\xff{"}
 
 
+def _deep(members: Members) -> Members:
+    return {**members, "manifest.json": b'{"format": ' + 100_000 * b"[" + 100_000 * b"]" + b"}"}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -196,6 +200,7 @@ def _not_json(members: Members) -> Members:
         (_other_domain, "holds a snapshot of 'garden', not of 'kitchen'"),
         (_strange, "has a manifest that is none"),
         (_not_json, "cannot be read"),
+        (_deep, "cannot be read"),
     ],
 )
 def test_a_file_that_is_not_what_it_says_is_refused(

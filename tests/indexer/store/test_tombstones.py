@@ -147,3 +147,16 @@ def test_a_damaged_file_is_an_error_and_never_shows_what_was_deleted(
     store.file.write_text(content, encoding="utf-8")
     with pytest.raises(StoreError, match="damaged"):
         store.tombstones.read()
+
+
+@pytest.mark.parametrize("left", [b"", b"x" * 5000, None])
+def test_a_damaged_old_snapshot_keeps_nobody_from_deleting_or_publishing(
+    store: Store, left: bytes | None
+) -> None:
+    old, live = (store.publish(name, ("uploads/a.md", "1")) for name in ("old", "live"))
+    content = (old / "records.db").read_bytes()
+    (old / "records.db").write_bytes(content[:5000] if left is None else left)
+    store.tombstones.bury("uploads/a.md", store.snapshots)
+    assert hidden_in(store.tombstones, Opened(live))() == {"uploads/a.md": "1"}
+    store.tombstones.settle(store.tombstones.entries(), store.publish("new"))
+    assert store.tombstones.read() == {"uploads/a.md": "1"}  # the live one holds it still
