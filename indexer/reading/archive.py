@@ -1,6 +1,8 @@
 """Archives, and the office files that are archives: what unpacks to more than it may is refused."""
 
 import io
+import lzma
+import struct
 import xml.etree.ElementTree as ET
 import zipfile
 import zlib
@@ -16,6 +18,8 @@ _MOST_ENTRIES = 20_000
 DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
+    struct.error,
     OSError,
     ValueError,
     NotImplementedError,
@@ -104,10 +108,15 @@ def part_tree(archive: zipfile.ZipFile, name: str) -> ET.Element | None:
         raise Refused(f"is damaged: {name} is no XML ({error})") from error
 
 
-def readable_names(archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
-    """Files in order of name, hidden ones and what a system adds left out."""
-    for entry in sorted(archive.infolist(), key=lambda entry: entry.filename):
-        parts = entry.filename.split("/")
-        if entry.is_dir() or any(p.startswith((".", "__MACOSX")) or not p for p in parts):
-            continue
-        yield entry
+def readable_names(archive: zipfile.ZipFile) -> Iterator[tuple[str, zipfile.ZipInfo]]:
+    """Files with their names, in order of these; hidden ones and what a system adds left out."""
+    named = [(_plain(entry.filename), entry) for entry in archive.infolist()]
+    for name, entry in sorted(named, key=lambda one: one[0]):
+        hidden = any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+        if name and not hidden and not entry.is_dir():
+            yield name, entry
+
+
+def _plain(name: str) -> str:
+    """Some write "./a.md" and "/a.md" for "a.md"."""
+    return "/".join(part for part in name.split("/") if part not in ("", "."))

@@ -68,6 +68,16 @@ def _documents_in(path: str, content: bytes, visit: _Visit) -> Found:
         yield Rejected(path, str(error))
 
 
+def _member(path: str, content: bytes, visit: _Visit) -> Found:
+    """A reader's mistake about a file within a file costs none of what lies beside that."""
+    try:
+        yield from _documents_in(path, content, visit)
+    except MemoryError:
+        raise
+    except Exception as error:
+        yield Rejected(path, f"cannot be read: {type(error).__name__}")
+
+
 def _read(path: str, content: bytes, visit: _Visit) -> Found:
     deepest = visit.rules.limits.depth
     if visit.depth > deepest:
@@ -83,7 +93,7 @@ def _read(path: str, content: bytes, visit: _Visit) -> Found:
         yield from _read_mail(path, content, visit)
     elif kind == "mbox":
         for number, one in enumerate(mails_of(content), start=1):
-            yield from _documents_in(f"{path}/{number}.eml", one, visit)
+            yield from _member(f"{path}/{number}.eml", one, visit)
     else:
         yield from _documents(path, content, _extracts(content, kind, visit))
 
@@ -111,18 +121,18 @@ def _extracts(content: bytes, kind: Kind, visit: _Visit) -> Iterator[Extract | R
         yield from _textual(content, kind, visit.rules)
 
 
-def _sheets(content: bytes, kind: Kind, budget: Budget) -> Iterator[Extract]:
+def _sheets(content: bytes, kind: Kind, budget: Budget) -> Iterator[Extract | Rejected]:
     from indexer.reading.properties import core_properties
     from indexer.reading.sheets import read_sheets
 
-    if kind == "xls":
-        yield read_sheets(content)
-        return
-    check_parts(content, budget)
-    found = read_sheets(content)
-    with open_archive(content) as archive:
-        found.fields = core_properties(archive)
-    found.title = str(found.fields.pop("title", ""))
+    if kind != "xls":
+        check_parts(content, budget)
+    found, rejected = read_sheets(content)
+    yield from rejected
+    if kind != "xls":
+        with open_archive(content) as archive:
+            found.fields = core_properties(archive)
+        found.title = str(found.fields.pop("title", ""))
     yield found
 
 
@@ -190,10 +200,19 @@ def _read_ole(path: str, content: bytes, visit: _Visit) -> Found:
 
 
 def _read_zip(path: str, content: bytes, visit: _Visit) -> Found:
+    empty = True
+    for found in _entries(path, content, visit):
+        empty = False
+        yield found
+    if empty:
+        raise Refused("holds no documents")
+
+
+def _entries(path: str, content: bytes, visit: _Visit) -> Found:
     with open_archive(content) as archive:
         check_sums(archive, visit.budget)
-        for entry in readable_names(archive):
-            name = f"{path}/{entry.filename}"
+        for plain, entry in readable_names(archive):
+            name = f"{path}/{plain}"
             if suffix_of(name) not in KINDS:
                 yield Rejected(name, f"is of no kind that can be read ({NAMES})")
                 continue
@@ -202,15 +221,18 @@ def _read_zip(path: str, content: bytes, visit: _Visit) -> Found:
             except Refused as error:
                 yield Rejected(name, str(error))
                 continue
-            yield from _documents_in(name, inner, visit.inside())
+            yield from _member(name, inner, visit.inside())
 
 
 def _read_mail(path: str, content: bytes, visit: _Visit) -> Found:
     message = parse_mail(content)
-    yield from _documents(path, content, iter([read_mail(message)]))
+    try:
+        yield from _documents(path, content, iter([read_mail(message)]))
+    except Refused as error:  # what is attached can be read without the body
+        yield Rejected(path, str(error))
     names: set[str] = set()
     for number, (name, inner) in enumerate(attachments(message), start=1):
         unique = name if name not in names else f"{number}-{name}"
         names.add(unique)
         if suffix_of(unique) in KINDS:
-            yield from _documents_in(f"{path}/{unique}", inner, visit.inside())
+            yield from _member(f"{path}/{unique}", inner, visit.inside())

@@ -73,9 +73,9 @@ def kind_of(path: str, content: bytes) -> Kind:
     """Bytes that can be only one kind decide, then the name. Refused: they contradict it."""
     named = KINDS[suffix_of(path)]
     head = content[:1024]
-    if b"%PDF-" in head:
-        return "pdf" if named == "pdf" or head.startswith(b"%PDF-") else named
-    if head.startswith(b"PK\x03\x04"):
+    if head.startswith(b"%PDF-") or (named == "pdf" and b"%PDF-" in head):
+        return "pdf"
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):  # the second where nothing is in it
         return _zip_kind(content)
     if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
         return "ole"

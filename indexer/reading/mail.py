@@ -6,9 +6,11 @@ import email.utils
 import re
 from collections.abc import Iterator
 from email.message import EmailMessage
+from typing import Any
 
 from indexer.reading.encoding import decode
 from indexer.reading.fields import to_fields
+from indexer.reading.kinds import KINDS, suffix_of
 from indexer.reading.layout import Extract, Line, clean
 from indexer.reading.markup import read_html
 from indexer.reading.plaintext import read_text
@@ -18,11 +20,22 @@ from indexer.reading.rules import Refused
 _BROKEN = (ValueError, LookupError, AttributeError, TypeError, AssertionError)
 _START = re.compile(rb"^From [^\n]*\d\d:\d\d[^\n]*\n", re.MULTILINE)
 _HEADERS = ("from", "to", "cc", "date")
+_BODIES = ("text/plain", "text/html")
+
+
+class _Policy(email.policy.EmailPolicy):
+    """A header that the standard library's parser breaks at is the text that it was sent as."""
+
+    def header_fetch_parse(self, name: str, value: str) -> Any:
+        try:
+            return super().header_fetch_parse(name, value)
+        except _BROKEN:
+            return " ".join(str(value).splitlines())
 
 
 def parse_mail(content: bytes) -> EmailMessage:
     """Refused: there is no header in it."""
-    message = email.message_from_bytes(content, policy=email.policy.default)
+    message = email.message_from_bytes(content, policy=_Policy())
     assert isinstance(message, EmailMessage)
     if not message.keys():
         raise Refused("is no e-mail: it has no headers")
@@ -30,7 +43,10 @@ def parse_mail(content: bytes) -> EmailMessage:
 
 
 def read_mail(message: EmailMessage) -> Extract:
-    """The subject, who wrote to whom and when, and the body: plain text before HTML."""
+    """The subject, who wrote to whom and when, and the body: plain text before HTML.
+
+    Refused: a text of the body is none.
+    """
     subject = clean(_header(message, "subject"))
     stated = {name: _header(message, name) for name in _HEADERS}
     stated["date"] = _date(stated["date"])
@@ -48,7 +64,7 @@ def _opening(stated: dict[str, str]) -> Iterator[str]:
 
 def attachments(message: EmailMessage) -> Iterator[tuple[str, bytes]]:
     """Names and bytes; a message within is one too. Pictures, sounds and films are left out."""
-    for number, part in enumerate(_parts(message), start=1):
+    for number, part in enumerate(_attached(message), start=1):
         if part.get_content_maintype() in ("image", "audio", "video"):
             continue
         if part.get_content_type() == "message/rfc822":
@@ -72,13 +88,35 @@ def mails_of(content: bytes) -> list[bytes]:
     return [content[m.end() : end] for m, end in zip(starts, ends, strict=True)]
 
 
-def _parts(message: EmailMessage) -> Iterator[EmailMessage]:
-    if message.get_content_type() == "message/rfc822":
-        return
-    try:
-        yield from message.iter_attachments()
-    except _BROKEN:
-        return
+def _parts(part: EmailMessage) -> list[tuple[EmailMessage, bool]]:
+    """What a part is made of, nothing for a leaf; and of each whether it can be only a body.
+
+    A mail within is a leaf: it is attached.
+    """
+    inner = part.get_payload() if part.get_content_maintype() == "multipart" else None
+    kind = part.get_content_subtype()
+    return [
+        (one, kind == "alternative" or (kind == "related" and place == 0))
+        for place, one in enumerate(inner if isinstance(inner, list) else [])
+        if isinstance(one, EmailMessage)
+    ]
+
+
+def _is_body(part: EmailMessage, only: bool) -> bool:
+    """A text that the mail shows. A name makes a file of it, if of a kind that is read."""
+    if part.get_content_type() not in _BODIES or part.get_content_disposition() == "attachment":
+        return False
+    name = _file_name(part)
+    return only or not name or suffix_of(name) not in KINDS
+
+
+def _attached(part: EmailMessage, only: bool = True) -> Iterator[EmailMessage]:
+    """Every leaf that is no body; of alternatives what lies with each of them."""
+    parts = _parts(part)
+    if not parts and not _is_body(part, only):
+        yield part
+    for inner in parts:
+        yield from _attached(*inner)
 
 
 def _file_name(part: EmailMessage) -> str:
@@ -103,19 +141,28 @@ def _date(text: str) -> str:
         return ""
 
 
-def _body(message: EmailMessage) -> list[Line]:
-    for kind in ("plain", "html"):
-        try:
-            part = message.get_body((kind,))
-        except _BROKEN:
-            part = None
-        if part is None or (payload := part.get_payload(decode=True)) is None:
-            continue
-        assert isinstance(payload, bytes)
-        text, _ = decode(payload, part.get_content_charset() or "")
-        lines = (read_html(text) if kind == "html" else read_text(text)).lines
-        if lines:
-            return [
-                line._replace(kind="heading") if line.kind == "title" else line for line in lines
-            ]
-    return []
+def _body(part: EmailMessage, only: bool = True) -> list[Line]:
+    """The texts of all parts in order; of alternatives the best that says anything."""
+    parts = _parts(part)
+    if not parts:
+        return _text_lines(part) if _is_body(part, only) else []
+    if part.get_content_subtype() != "alternative":
+        return [line for inner in parts for line in _body(*inner)]
+    return next((lines for inner in sorted(parts, key=_rank) if (lines := _body(*inner))), [])
+
+
+def _rank(found: tuple[EmailMessage, bool]) -> int:
+    """Plain text before HTML, and that before what holds neither."""
+    if parts := _parts(found[0]):
+        return min(_rank(inner) for inner in parts)
+    return _BODIES.index(found[0].get_content_type()) if _is_body(*found) else len(_BODIES)
+
+
+def _text_lines(part: EmailMessage) -> list[Line]:
+    payload = part.get_payload(decode=True)
+    if not isinstance(payload, bytes):
+        return []
+    text, _ = decode(payload, part.get_content_charset() or "")
+    html = part.get_content_type() == "text/html"
+    lines = (read_html(text) if html else read_text(text)).lines
+    return [line._replace(kind="heading") if line.kind == "title" else line for line in lines]

@@ -79,18 +79,25 @@ def _nests_deeper(found: Any, most: int) -> bool:
 
 
 def _documents(rows: Rows, settings: FieldSettings) -> Iterator[Extract | Rejected]:
-    if len(rows) > MAX_DOCUMENTS:
-        raise Refused(f"holds more than {MAX_DOCUMENTS} documents; split it")
     if not any(isinstance(row, dict) and _has(row, settings.text) for _, row in rows):
         yield Extract("", [line for _, row in rows for line in _row_lines(row)])
         return
+    if len(rows) > MAX_DOCUMENTS:
+        raise Refused(f"holds more than {MAX_DOCUMENTS} documents; split it")
     for number, row in rows:
         if not isinstance(row, dict) or not _has(row, settings.text):
             yield Rejected(number, f'is not an object with a "{settings.text[0]}"')
         elif _text_of(row, settings.text) is None:
             yield Rejected(number, f'"{settings.text[0]}" is not a text')
         else:
-            yield _document(row, settings, number)
+            yield _row_document(row, settings, number)
+
+
+def _row_document(row: dict[str, Any], settings: FieldSettings, number: str) -> Extract | Rejected:
+    try:
+        return _document(row, settings, number)
+    except orjson.JSONEncodeError as error:  # half a character, too long a number
+        return Rejected(number, f"holds a value that cannot be kept: {error}")
 
 
 def _document(row: dict[str, Any], settings: FieldSettings, number: str) -> Extract:

@@ -26,7 +26,7 @@ from indexer.records import Rejected
 __all__ = ["READER_VERSION", "ReaderPool", "Reading", "reader_identity"]
 
 # Part of what decides whether a stored document is still good: raise it when reading changes.
-READER_VERSION = "2"
+READER_VERSION = "3"
 _LIBRARIES = (
     "chardet",
     "kreuzberg",

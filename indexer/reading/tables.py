@@ -3,6 +3,7 @@
 import csv
 import datetime
 import io
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -11,22 +12,25 @@ from indexer.reading.fields import to_fields, to_value
 from indexer.reading.layout import Extract, Line, clean
 from indexer.reading.plaintext import read_text
 from indexer.reading.rules import MAX_DOCUMENTS, Refused
-from indexer.records import Value
+from indexer.records import Rejected, Value
 
 _WIDEST = 16_384  # as many columns as a spreadsheet has
 _LONGEST_NAME = 80
 _DELIMITERS = ",;\t|"
+# Given to the parser below the last line; no text that is read holds it.
+_END = "\0"
 
 Row = Sequence[Any]
 
 
-def read_csv(text: str, kind: str, settings: FieldSettings) -> Iterator[Extract]:
+def read_csv(text: str, kind: str, settings: FieldSettings) -> Iterator[Extract | Rejected]:
     """A document a row where a column is named as its text; else one document of all rows."""
-    rows = _csv_rows(text, "\t" if kind == "tsv" else "")
+    delimiter = "\t" if kind == "tsv" else _delimiter(text)
+    rows = _csv_rows(text, delimiter)
     header = next(rows, [])
     names = [clean(str(name)) for name in header]
     if _column(names, settings.text) is not None:
-        yield from _row_documents(names, rows, settings)
+        yield from _row_documents(names, rows, settings, delimiter)
     else:
         lines = list(table_lines(_chain(header, rows)))
         yield Extract("", lines)
@@ -39,15 +43,27 @@ def _chain(first: Row, rest: Iterable[Row]) -> Iterator[Row]:
 
 def _csv_rows(text: str, delimiter: str) -> Iterator[list[str]]:
     csv.field_size_limit(2**31 - 1)
-    separator = delimiter or _delimiter(text)
+    lines = itertools.chain(io.StringIO(text, newline=""), [_END])
+    reader = csv.reader(lines, delimiter=delimiter)
+    line = 1
     try:
-        for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator):
+        for row in reader:
+            if row and row[-1].endswith(_END):
+                _check_end(row, line)
+                return
+            line = reader.line_num + 1
             if len(row) > _WIDEST:
                 raise Refused(f"has a row of {len(row)} columns; {_WIDEST} can be read")
             if any(row):
                 yield row
     except csv.Error as error:
         raise Refused(f"is no table that can be read: {error}") from error
+
+
+def _check_end(row: list[str], line: int) -> None:
+    """Refused: the end of the file lies within a quoted cell, and so does all that was a row."""
+    if row != [_END]:
+        raise Refused(f"has a quote that is not closed, in the row that begins in line {line}")
 
 
 def _delimiter(text: str) -> str:
@@ -68,16 +84,20 @@ def _column(names: Sequence[str], wanted: Iterable[str]) -> int | None:
 
 
 def _row_documents(
-    names: list[str], rows: Iterable[list[str]], settings: FieldSettings
-) -> Iterator[Extract]:
+    names: list[str], rows: Iterable[list[str]], settings: FieldSettings, delimiter: str
+) -> Iterator[Extract | Rejected]:
     places = [_column(names, wanted) for wanted in (settings.text, settings.title, settings.id)]
     for number, row in enumerate(rows, start=1):
         if number > MAX_DOCUMENTS:
             raise Refused(f"holds more than {MAX_DOCUMENTS} documents; split it")
-        text, title, key = (row[p] if p is not None and p < len(row) else "" for p in places)
+        cells = _fitted(row, len(names), delimiter if places[0] == len(names) - 1 else "")
+        if len(cells) > len(names):
+            yield Rejected(str(number), "has more cells than columns")
+            continue
+        text, title, key = (cells[p] if p is not None and p < len(cells) else "" for p in places)
         others = {
             name: typed(cell)
-            for place, (name, cell) in enumerate(zip(names, row, strict=False))
+            for place, (name, cell) in enumerate(zip(names, cells, strict=False))
             if place not in places
         }
         yield Extract(
@@ -87,6 +107,17 @@ def _row_documents(
             key=clean(key) or str(number),
             source="\x1f".join(row).encode(errors="surrogatepass"),
         )
+
+
+def _fitted(row: list[str], columns: int, delimiter: str) -> list[str]:
+    """Without empty cells beyond the columns. A text in the last of these that nobody quoted was
+    cut at each `delimiter` ("" where it is no text), and is joined again."""
+    end = len(row)
+    while end > columns and not row[end - 1].strip():
+        end -= 1
+    if delimiter and end > columns:
+        return [*row[: columns - 1], delimiter.join(row[columns - 1 : end])]
+    return row[:end]
 
 
 def typed(cell: str) -> Value:
@@ -117,6 +148,9 @@ def table_lines(rows: Iterable[Row]) -> Iterator[Line]:
         cells = [cell_text(value) for value in row]
         filled = sum(1 for cell in cells if cell)
         if filled < 2 and not (filled and open_table and names is not None):
+            if any(alone):
+                yield Line("row", 0, _row_text(None, alone))
+                alone = []
             yield from (Line("paragraph", 0, cell) for cell in cells if cell)
             open_table = open_table and filled == 1
             continue

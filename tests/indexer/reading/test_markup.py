@@ -1,5 +1,6 @@
 """Pages are reduced to what they say, one block per line."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,6 +66,27 @@ def test_front_matter_gives_the_title_and_is_left_out() -> None:
     found = read_markdown('---\ntitle: "Green tea"\ntags: x\n---\nHot.\n')
     assert (found.title, [line.text for line in found.lines]) == ("Green tea", ["Hot."])
     assert found.fields == {"tags": "x"}
+
+
+def test_a_text_between_two_rules_is_part_of_the_page() -> None:
+    for text, kept in (
+        ("---\n\nImportant.\n\n---\nMore.", ["Important.", "More."]),
+        ("---\n\n---\nMore.", ["More."]),
+        ("---\ntags: x\n---\nMore.", ["More."]),
+    ):
+        assert [line.text for line in read_markdown(text).lines] == kept
+
+
+@pytest.mark.parametrize("value", ["!!bool maybe", '!!int ""', "!!timestamp soon", "!!float ''"])
+def test_front_matter_with_a_value_that_is_not_what_it_says_is_still_read(value: str) -> None:
+    found = read_markdown(f"---\ndraft: {value}\n---\nHot.\n")
+    assert "draft" in found.fields
+    assert [line.text for line in found.lines] == ["Hot."]
+
+
+def test_lists_within_many_lists_are_kept() -> None:
+    found = read_markdown("".join(f"{'  ' * n}- Level {n}.\n" for n in range(40)))
+    assert [line.text for line in found.lines] == [f"Level {n}." for n in range(40)]
 
 
 @given(st.text(alphabet="<>/abdtrlip h1\n*_#|-[]()&;\0\x1f", max_size=200))

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from indexer.domain import load_domain
+from indexer.reading import door
+from indexer.reading.layout import Extract
 from indexer.reading.reader import ReaderPool, Reading
 from indexer.reading.sources import scan
 from indexer.reading.walk import SourceFile
@@ -103,6 +105,60 @@ def test_names_within_an_archive_stay_names() -> None:
     assert {one.path for one in found if not isinstance(one, Rejected)} <= {
         "a.zip/../../etc/passwd.txt"
     }
+
+
+def test_a_mistake_about_one_file_costs_none_of_those_beside_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def mistaken(text: str) -> Extract:
+        raise KeyError(text)
+
+    monkeypatch.setitem(door._PAGES, "text", mistaken)
+    files = archive({"a.md": "Hot.", "b.txt": "x", "c.md": "Cold."})
+    assert [found.path for found in read("a.zip", files)] == [
+        "a.zip/a.md",
+        "a.zip/b.txt",
+        "a.zip/c.md",
+    ]
+    mails = b"From a@b.c Fri May  3 10:10:00 2024\nSubject: Tea\n\nHot.\n\n" * 2
+    with monkeypatch.context() as patch:
+        patch.setattr(door, "parse_mail", mistaken)
+        assert read("a.mbox", mails) == [
+            Rejected(f"a.mbox/{number}.eml", "cannot be read: KeyError") for number in (1, 2)
+        ]
+
+
+def test_memory_that_runs_out_within_an_archive_ends_the_reading(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def greedy(text: str) -> Extract:
+        raise MemoryError
+
+    monkeypatch.setitem(door._PAGES, "text", greedy)
+    with pytest.raises(MemoryError):
+        read("a.zip", archive({"a.txt": "x"}))
+
+
+def test_a_file_without_a_suffix_may_speak_of_another_kind() -> None:
+    assert one("NOTES", b"A file that begins with %PDF-1.7 is a PDF.\n").text.startswith("NOTES\n")
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as file:
+        file.writestr("a.pdf", pdf([[(12, 72, 700, "It boils.")]]))
+    assert "It boils." in one("all", held.getvalue()).text
+
+
+def test_an_entry_packed_in_a_way_that_is_damaged_costs_only_itself() -> None:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_LZMA) as file:
+        file.writestr("a.md", "Hot.")
+        file.writestr("b.md", "Cold.")
+    content = bytearray(held.getvalue())
+    settings = content.index(b"a.md") + len("a.md") + 4
+    content[settings] = 0xFF
+    first, second = read("a.zip", bytes(content))
+    assert isinstance(first, Rejected)
+    assert "damaged" in first.reason
+    assert not isinstance(second, Rejected)
 
 
 def _files(folder: Path) -> list[SourceFile]:
