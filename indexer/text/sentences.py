@@ -7,7 +7,9 @@ import re
 
 from indexer.records import Sentence
 
-_END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？]+[”’」』）]*")  # noqa: RUF001
+# What follows is looked at afterwards: asked for here, a run of marks that no space follows would
+# be tried again from each of its marks.
+_END = re.compile(r"[.!?…]+[\"'”’»)\]]*|[。！？]+[”’」』）]*")  # noqa: RUF001
 _LINE = re.compile(r"[^\n]+")
 _WORD = re.compile(r"[^\s(\[\"'“‘«]*$")  # noqa: RUF001
 _NEXT = re.compile(r"\s+[\"'“‘«(\[*•–£$€-]*(\w+)?")  # noqa: RUF001

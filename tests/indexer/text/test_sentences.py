@@ -1,9 +1,13 @@
 """Sentences end where a reader says they do, and every character belongs to one."""
 
+import re
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from indexer.text import sentences as module
 from indexer.text.sentences import split_sentences
 
 _WORDS = st.sampled_from(
@@ -12,7 +16,8 @@ _WORDS = st.sampled_from(
         *("opens!", "Why?", '"Stop."', "end.", "…", "1.", "Ltd.", "p.m.", "x\ny", "。そう", "\t"),
     ]
 )
-_TEXTS = st.one_of(st.text(), st.lists(_WORDS).map(" ".join))
+_MARKS = st.text(alphabet="!.?…\"')]”。」 \tAa1\n\x1c\u00a0", max_size=40)
+_TEXTS = st.one_of(_MARKS, st.text(), st.lists(_WORDS).map(" ".join))
 
 
 def _texts(text: str) -> list[str]:
@@ -75,3 +80,21 @@ def test_a_line_ends_a_sentence() -> None:
         "Two cups.",
         "£5",
     ]
+
+
+@pytest.mark.parametrize("run", ["!" * 300_000, ".)" * 150_000, "!" + ")" * 300_000])
+def test_a_run_of_marks_takes_no_longer_than_a_text_of_its_length(run: str) -> None:
+    started = time.monotonic()
+    assert _texts(f"Wait{run}x") == [f"Wait{run}x"]
+    assert _texts(f"Wait{run} Then go.") == [f"Wait{run}", "Then go."]
+    assert time.monotonic() - started < 5
+
+
+@given(_TEXTS)
+def test_marks_that_no_space_follows_end_nothing(text: str) -> None:
+    """As if only marks with a space behind them were looked at, which takes the square of a run."""
+    followed = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？]+[”’」』）]*")  # noqa: RUF001
+    found = split_sentences(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_END", followed)
+        assert split_sentences(text) == found
