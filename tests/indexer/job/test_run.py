@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,15 @@ def test_bad_input_leaves_the_store_as_it_was(folder: Path, paths: Paths) -> Non
     with pytest.raises(BadInput, match=r"None of the 3 documents.*kettle\.md"):
         _run(folder, paths)
     assert _published(paths) == before
+
+
+def test_an_archive_that_holds_nothing_is_bad_input(folder: Path, paths: Paths) -> None:
+    for name in ("kettle.md", "toaster.html", "notes/fridge.txt"):
+        (folder / "documents" / name).unlink()
+    with zipfile.ZipFile(folder / "documents" / "a.zip", "w") as archive:
+        archive.writestr(".hidden.md", "Hot.")
+    with pytest.raises(BadInput, match=r"None of the (1 )?documents of 'kitchen' can be used"):
+        _run(folder, paths)
 
 
 def test_chunks_that_the_embedder_would_cut_are_refused(folder: Path, paths: Paths) -> None:
