@@ -13,7 +13,15 @@ from indexer.reading.archive import (
 )
 from indexer.reading.encoding import declared_in, decode
 from indexer.reading.kinds import KINDS, NAMES, Kind, kind_of, suffix_of
-from indexer.reading.layout import Extract, Line, named_after, to_document
+from indexer.reading.layout import (
+    Extract,
+    Line,
+    demoted,
+    is_name,
+    named_after,
+    shortened,
+    to_document,
+)
 from indexer.reading.mail import attachments, mails_of, parse_mail, read_mail
 from indexer.reading.markdown import read_markdown, read_mdx
 from indexer.reading.markup import read_html
@@ -161,13 +169,14 @@ def _documents(path: str, content: bytes, found: Iterator[Extract | Rejected]) -
 
 
 def _document(path: str, found: Extract, content: bytes) -> Document | Rejected:
+    found = shortened(found)
     lines = _with_body(found.lines)
     if not lines:
         return Rejected(path, "holds no text below its headings")
-    if not path.isprintable():
+    if not is_name(path):
         return Rejected(ascii(path)[1:-1], "has a name that is not text")
     if found.title and not any(line.text == found.title for line in lines if line.kind == "title"):
-        lines = [_demoted(line) for line in lines]
+        lines = [demoted(line) for line in lines]
     title = found.title or named_after(path)
     sha256 = hashlib.sha256(content if found.source is None else found.source).hexdigest()
     return to_document(path, title, lines, sha256, found.fields, found.pages)
@@ -180,10 +189,6 @@ def _with_body(lines: list[Line]) -> list[Line]:
     if len(lines) == 1 and lines[0].kind == "heading" and lines[0].level == 1:
         return []
     return [Line("paragraph", 0, line.text) for line in lines]
-
-
-def _demoted(line: Line) -> Line:
-    return line._replace(kind="heading") if line.kind == "title" else line
 
 
 def _read_ole(path: str, content: bytes, visit: _Visit) -> Found:

@@ -39,11 +39,11 @@ def _attempts(content: bytes, declared: str) -> Iterator[tuple[str | None, str]]
         if content.startswith(mark):
             yield _decoded(content, encoding), encoding.removesuffix("-sig")
             break
-    yield _decoded(content, "utf-8"), "utf-8"
-    if b"\0" in content:
+    if b"\0" in content:  # before UTF-8: English in UTF-16 is UTF-8 too, every other byte a NUL
         for encoding in ("utf-16-le", "utf-16-be"):
             yield _wide(content, encoding), encoding
         raise Refused("is not text: it holds NUL bytes")
+    yield _decoded(content, "utf-8"), "utf-8"
     if declared:
         yield _decoded(content, declared), declared
     yield _nearly_utf8(content), "utf-8"

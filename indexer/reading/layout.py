@@ -3,17 +3,27 @@
 import json
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from indexer.records import Block, BlockKind, Document, Value, content_id
 
 # Control and format characters that carry no meaning in a quote (a soft hyphen, a byte order
-# mark), halves of characters, and what a decoder or a PDF puts where it knew no character.
+# mark), halves of characters, and what a decoder or a PDF puts where it knew no character. What
+# turns the direction of writing, and tags, can hide words from a reader which a model still sees.
+# U+200C and U+200D stay: scripts and emoji are written with them.
 _INVISIBLE = re.compile(
-    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u200b\u2060\ufeff\ufffe\uffff\ud800-\udfff]"
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f"
+    "\ufeff\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
 )
+# Control characters, ends of lines, halves of characters, and what turns the direction of writing:
+# with these a name could look like another. Any blank, and what joins letters, may stand in one.
+_NOT_IN_NAMES = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+# Every chunk repeats the title and headings above it: what is longer is text.
+LONGEST_TITLE = 300
 
 
 class Line(NamedTuple):
@@ -45,6 +55,35 @@ def clean(text: str) -> str:
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
     return " ".join(_INVISIBLE.sub("", text).split())
+
+
+def is_name(path: str) -> bool:
+    """Whether a path can be shown and written in a line."""
+    return _NOT_IN_NAMES.search(path) is None
+
+
+def shortened(found: Extract) -> Extract:
+    """Titles and headings that are too long made paragraphs; a title so long is ""."""
+    lines = [
+        Line("paragraph", 0, line.text) if len(line.text) > LONGEST_TITLE and _heads(line) else line
+        for line in found.lines
+    ]
+    if len(found.title) <= LONGEST_TITLE or not lines:
+        return replace(found, lines=lines)
+    pages = found.pages
+    if all(line.text != found.title for line in lines):  # nothing of it is lost
+        lines.insert(0, Line("paragraph", 0, found.title))
+        pages = [before and before + 1 for before in pages]
+    return replace(found, title="", lines=[demoted(line) for line in lines], pages=pages)
+
+
+def _heads(line: Line) -> bool:
+    return line.kind in ("title", "heading")
+
+
+def demoted(line: Line) -> Line:
+    """A title that is not the document's is a heading."""
+    return line._replace(kind="heading") if line.kind == "title" else line
 
 
 def to_document(
@@ -93,4 +132,4 @@ def _with_title(lines: list[Line], title: str) -> list[Line]:
 def named_after(path: str) -> str:
     """A title for a document that has none: its file's name, as words."""
     name = PurePosixPath(path).stem.replace("-", " ").replace("_", " ")
-    return clean(name[:1].upper() + name[1:]) or "Untitled"
+    return clean(name[:1].upper() + name[1:])[:LONGEST_TITLE].rstrip() or "Untitled"

@@ -9,9 +9,12 @@ from indexer.reading.layout import Extract, Line, clean
 _RULE = re.compile(r"\s*([-=*_~#])\1{2,}\s*")
 _BULLET = re.compile(r"\s*(?:[-*•‣–]|\d{1,3}[.)]|[a-z][.)]|\([a-z0-9]{1,3}\))\s+(?=\S)")  # noqa: RUF001
 _NUMBERED = re.compile(r"\d+(?:\.\d+)*[.)]?\s+\S")
-_LEADER = re.compile(r"\s*\.{4,}\s*|\s*\t\s*")
+# A run of blanks is tried from its start only, not again from each blank in it.
+_LEADER = re.compile(r"(?:(?<!\s)\s+)?(?:\.{4,}|\t)\s*")
 _PAIR = re.compile(r"[A-Z][\w /-]{0,30}: \S")
 _HEADING_WORDS = 12
+_LONGEST_HEADING = 150  # characters: twelve words may be as many keys or addresses
+_TELLING = 40  # lines, of a sign each at least: a piece's kind shows in its first 36 signs
 _SLACK = 0.8
 _WIDEST = 120  # nobody breaks lines to fit more than this
 
@@ -54,17 +57,21 @@ def _width(text: str) -> int:
 
 def _unwrap(group: list[str], width: int) -> list[str]:
     """Join lines that were broken to fit a width; keep those that were broken on purpose."""
-    pieces = [group[0]]
+    pieces = [[group[0]]]
+    head = group[0]  # the beginning of the last piece: the whole would be copied line by line
     for previous, line in itertools.pairwise(group):
         if (
-            _starts_item(pieces[-1], previous, line)
-            or _continues_pairs(pieces[-1], line)
+            _starts_item(head, previous, line)
+            or _continues_pairs(head, line)
             or _broken_on_purpose(previous, line, width)
         ):
-            pieces.append(line)
+            pieces.append([line])
+            head = line
         else:
-            pieces[-1] += " " + line.strip()
-    return [_LEADER.sub(" | ", piece.strip()) for piece in pieces]
+            pieces[-1].append(line.strip())
+            if len(pieces[-1]) <= _TELLING:
+                head += " " + line.strip()
+    return [_LEADER.sub(" | ", " ".join(piece).strip()) for piece in pieces]
 
 
 def _starts_item(piece: str, previous: str, line: str) -> bool:
@@ -84,7 +91,9 @@ def _broken_on_purpose(previous: str, line: str, width: int) -> bool:
 
 
 def _is_heading(piece: str) -> bool:
-    if piece[-1] in ".!?:;," or len(piece.split()) > _HEADING_WORDS:
+    if len(piece) > _LONGEST_HEADING or len(piece.split()) > _HEADING_WORDS:
+        return False
+    if piece[-1] in ".!?:;,":
         return False
     if _BULLET.match(piece) and not _NUMBERED.match(piece):
         return False
@@ -97,6 +106,8 @@ def _body(pieces: list[str]) -> Iterator[Line]:
     for piece in pieces:
         bullet = _BULLET.match(piece)
         text = clean(piece[bullet.end() :] if bullet else piece)
+        if not text:  # nothing behind its bullet but what is invisible
+            continue
         if bullet:
             yield Line("item", 1, text)
         else:

@@ -14,7 +14,8 @@ from indexer.records import Value
 
 _LARGER = 1.15  # than most of the text: a heading
 _LONGEST_HEADING = 150
-_DIGITS = re.compile(r"\d+")
+_NUMBER = re.compile(r"(?<!\d)\d{1,6}(?!\d)")  # no longer one is a page's
+_LONGEST_EDGE = 300
 _BULLET = re.compile(r"[•‣▪◦●■○➢–]\s+(?=\S)|[-*o]\s{2,}(?=\S)")  # noqa: RUF001
 _BROKEN_WORD = ("\x02", "\ufffe", "\xad")
 # Programs state these as titles, not people.
@@ -23,6 +24,7 @@ _NO_TITLE = re.compile(
     r"|\W*(?:(?:anonymous|unspecified|unknown)\W*)?$"
 )
 Edges: TypeAlias = dict[tuple[int, int], float]
+Pattern: TypeAlias = tuple[str, str, int]
 
 _TEXTS = (("author", "Author"), ("subject", "Subject"), ("keywords", "Keywords"))
 _DATES = (("created", "CreationDate"), ("modified", "ModDate"))
@@ -52,20 +54,33 @@ def _fields(stated: dict[str, str]) -> dict[str, Value]:
 
 
 def _without_furniture(pages: list[list[Printed]]) -> list[list[Printed]]:
-    """Without the first and last two lines of a page that most pages share, numbers apart."""
+    """Without the first and last two lines of a page that most pages share, its number apart."""
     if len(pages) < 4:
         return pages
-    edges = [[*page[:2], *page[-2:]] for page in pages]
-    counts = Counter(key for edge in edges for key in {_pattern(line) for line in edge})
+    edges = [
+        [(line, _patterns(line.text, number)) for line in (*page[:2], *page[-2:])]
+        for number, page in enumerate(pages)
+    ]
+    counts = Counter(key for edge in edges for key in set().union(*(keys for _, keys in edge)))
+    usual = {key for key, count in counts.items() if count > len(pages) / 2}
     kept: list[list[Printed]] = []
     for page, edge in zip(pages, edges, strict=True):
-        dropped = {id(line) for line in edge if counts[_pattern(line)] > len(pages) / 2}
+        dropped = {id(line) for line, keys in edge if usual & keys}
         kept.append([line for line in page if id(line) not in dropped])
     return kept
 
 
-def _pattern(line: Printed) -> str:
-    return _DIGITS.sub("#", line.text)
+def _patterns(text: str, page: int) -> set[Pattern]:
+    """The line itself, and without each number that may be its page's: as far from `page`.
+
+    Other numbers stay: what stands first or last on every page may be a row of a table.
+    """
+    found: set[Pattern] = {(text, "", 0)}
+    if len(text) <= _LONGEST_EDGE:
+        for match in _NUMBER.finditer(text):
+            around = (text[: match.start()], text[match.end() :])
+            found.add((*around, int(match.group()) - page))
+    return found
 
 
 def _usual_size(pages: list[list[Printed]]) -> float:

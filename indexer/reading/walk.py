@@ -6,13 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
+from typing import TypeAlias
 
 from indexer.domain import Domain
 from indexer.errors import BadInput
 from indexer.reading.kinds import KINDS, NAMES, suffix_of
+from indexer.reading.layout import is_name
 from indexer.records import Rejected
 
 UPLOADS = "uploads/"
+_CLOSED = (errno.EACCES, errno.EPERM)
+# A path longer than the kernel takes, or a file where a moment ago a folder was.
+_OUT_OF_REACH = (errno.ENAMETOOLONG, errno.ENOTDIR)
+_Entry: TypeAlias = tuple[os.DirEntry[str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,7 @@ class _Walk:
         """`entry` is a folder, or one file; a document's path is relative to it, or its name."""
         real = os.path.realpath(entry)
         if os.path.isdir(real):
-            yield from self._folder(real, self.prefix, real)
+            yield from self._folder(real)
         elif os.path.exists(real):
             yield self._file(real, self.prefix + entry.name)
         else:
@@ -70,23 +76,22 @@ class _Walk:
                 "Create it, or correct `documents.paths` in domain.toml",
             )
 
-    def _folder(self, folder: str, prefix: str, root: str) -> Iterator[SourceFile | Rejected]:
-        """In order of the paths' parts: a folder's files stand where its name stands."""
-        try:
-            with os.scandir(folder) as entries:
-                ordered = sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            if error.errno != errno.ENOENT or folder == root:
-                yield _unlisted(folder, prefix, error)
-            return
-        for entry in ordered:
-            path = prefix + entry.name
-            if entry.name.startswith("."):
+    def _folder(self, root: str) -> Iterator[SourceFile | Rejected]:
+        """In order of the paths' parts: a folder's files stand where its name stands.
+
+        Without recursion, for folders nest deeper than Python's stack.
+        """
+        pending = _listed(root, self.prefix, root)
+        while pending:
+            found = pending.pop()
+            if isinstance(found, Rejected):
+                yield found
                 continue
+            entry, path = found
             if entry.is_symlink():
                 yield self._link(entry.path, path, root)
             elif entry.is_dir(follow_symlinks=False):
-                yield from self._folder(entry.path, f"{path}/", root)
+                pending += _listed(entry.path, f"{path}/", root)
             else:
                 yield self._file(entry.path, path)
 
@@ -112,7 +117,7 @@ class _Walk:
 
     def _refusal(self, path: str, state: os.stat_result) -> str:
         """Why this file need not even be opened; "" when it is to be."""
-        if not path.isprintable() or any("\ud800" <= sign <= "\udfff" for sign in path):
+        if not is_name(path):
             return "has a name that is not text"
         if not S_ISREG(state.st_mode):
             return "is not a file"
@@ -123,10 +128,25 @@ class _Walk:
         return ""
 
 
-def _unlisted(folder: str, prefix: str, error: OSError) -> Rejected:
+def _listed(folder: str, prefix: str, root: str) -> list[_Entry | Rejected]:
+    """What a folder holds, each with its path, the first of them last."""
+    try:
+        with os.scandir(folder) as entries:
+            shown = [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        if error.errno == errno.ENOENT and folder != root:
+            return []
+        return [_unlisted(folder, prefix, root, error)]
+    shown.sort(key=lambda entry: entry.name, reverse=True)
+    return [(entry, prefix + entry.name) for entry in shown]
+
+
+def _unlisted(folder: str, prefix: str, root: str, error: OSError) -> Rejected:
     """A folder that is closed on purpose is left out; one that fails must not look empty."""
-    if error.errno in (errno.EACCES, errno.EPERM) and prefix.rstrip("/"):
-        return Rejected(_shown(prefix.rstrip("/")), f"cannot be listed: {error.strerror}")
+    path = prefix.rstrip("/")
+    beyond = error.errno in _OUT_OF_REACH and folder != root
+    if beyond or (error.errno in _CLOSED and path):
+        return Rejected(_shown(path), f"cannot be listed: {error.strerror}")
     raise BadInput(
         f"The document folder {folder} cannot be listed: {error.strerror}",
         "Mount or repair it, or correct `documents.paths` in domain.toml",

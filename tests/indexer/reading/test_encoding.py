@@ -10,6 +10,7 @@ from indexer.reading.encoding import decode
 from indexer.reading.rules import Refused
 from tests.indexer.reading.reads import one
 
+_ENGLISH = "The kettle holds 1.7 litres. It boils in four minutes.\r\n" * 4
 _GERMAN = "Größe und Maß: die Tür öffnet sich nach außen. Über die Straße führt kein Weg. " * 4
 _RUSSIAN = "Чайник вмещает полтора литра воды и закипает за четыре минуты. " * 4
 _JAPANESE = "やかんには水が一リットル半入り、四分で沸騰します。毎月掃除してください。" * 4
@@ -26,6 +27,8 @@ _POLISH = "Zażółć gęślą jaźń. Czajnik mieści półtora litra wody i wr
 @pytest.mark.parametrize(
     ("text", "encoding"),
     [
+        (_ENGLISH, "utf-16-le"),
+        (_ENGLISH, "utf-16-be"),
         (_GERMAN, "cp1252"),
         (_RUSSIAN, "cp1251"),
         (_RUSSIAN, "koi8-r"),

@@ -1,6 +1,7 @@
 """Every format gives its text, its structure and what it states about itself."""
 
 import io
+import json
 import zipfile
 from email.message import EmailMessage
 
@@ -99,6 +100,23 @@ def test_what_stands_on_every_page_of_a_pdf_is_left_out() -> None:
     found = one("a.pdf", pdf(pages))
     assert found.text == "A\nPart one.\nPart two.\nPart three.\nPart four."
     assert len(found.pages) == 4
+
+
+def test_rows_that_begin_each_page_of_a_pdf_stay_and_its_numbers_go() -> None:
+    rows = ["1001 25 3.50", "1002 7 12.00", "1003 25 1.99", "1004 6 3.50", "1005 4 8.25"]
+    pages = [
+        [(12, 72, 760, row), (12, 72, 400, "Stock as counted."), (9, 72, 30, f"Page {n} of 5")]
+        for n, row in enumerate(rows, start=1)
+    ]
+    found = one("a.pdf", pdf(pages))
+    assert all(row in found.text for row in rows)
+    assert "of 5" not in found.text
+
+
+def test_a_short_record_a_page_is_what_a_pdf_holds() -> None:
+    records = [f"Room 2{n} has {n * n} beds." for n in range(1, 6)]
+    found = one("a.pdf", pdf([[(12, 72, 400, record)] for record in records]))
+    assert found.text.splitlines() == ["A", *records]
 
 
 def test_a_pdf_of_pictures_says_that_it_holds_no_text() -> None:
@@ -272,3 +290,48 @@ def test_a_limit_of_depth_holds_for_files_within_files() -> None:
         inner = archive({"in.zip": inner})
     assert one("a.zip", inner, rules(depth=5)).text == "A\nHot."
     assert reason("a.zip", inner, rules(depth=4)) == "lies deeper than 4 files within files"
+
+
+_LONG = "Very long " * 31 + "title"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("far-off.md", f"# {_LONG}\n\nHot.\n"),
+        ("far-off.md", f"---\ntitle: {_LONG}\n---\n# Tea\n\nHot.\n"),
+        ("far-off.html", f"<title>{_LONG}</title><p>Hot.</p>"),
+        ("far-off.json", json.dumps({"title": _LONG, "text": "TEA\n\nHot.\n"})),
+        ("far-off.eml", f"From: a@b.c\nSubject: {_LONG}\n\nHot.\n"),
+    ],
+)
+def test_a_title_that_is_too_long_is_text_and_the_file_gives_its_name(
+    name: str, content: str
+) -> None:
+    found = one(name, content.encode())
+    assert found.title == "Far off"
+    assert lines(found)[0] == ("title", 1, "Far off")
+    assert lines(found).count(("paragraph", 0, _LONG)) == 1
+    assert lines(found)[-1][2] == "Hot."
+    assert sum(kind == "title" for kind, _, _ in lines(found)) == 1
+
+
+def test_a_row_whose_title_is_too_long_is_named_by_its_id() -> None:
+    found = one("menu.csv", f"id,title,text\ntea,{_LONG},Hot.\n".encode())
+    assert (found.title, found.text) == ("Tea", f"Tea\n{_LONG}\nHot.")
+
+
+def test_a_heading_that_is_too_long_is_text_and_pages_begin_where_they_did() -> None:
+    found = one("a.md", f"# Tea\n\n## {_LONG}\n\nHot.\n".encode())
+    assert lines(found)[1:] == [("paragraph", 0, _LONG), ("paragraph", 0, "Hot.")]
+    printed = one(
+        "a.pdf", pdf([[(12, 72, 400, "One.")], [(12, 72, 400, "Two.")]], f"/Title ({_LONG})")
+    )
+    assert printed.text == f"A\n{_LONG}\nOne.\nTwo."
+    assert printed.page(printed.text.index("One.")) == 1
+    assert printed.pages[1] == printed.text.index("Two.")
+
+
+def test_a_name_that_is_too_long_is_a_title_cut() -> None:
+    found = one("menu.csv", f"id,text\n{_LONG},Hot.\n".encode())
+    assert found.title == _LONG[:300].rstrip()

@@ -1,6 +1,8 @@
 """Files are found by path and without being opened; nothing outside the folders is."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -82,3 +84,77 @@ def test_a_folder_that_is_gone_is_bad_input_and_not_empty(folder: Path) -> None:
     (folder / "documents").rename(folder / "elsewhere")
     with pytest.raises(BadInput, match=r"documents does not exist"):
         _scan(folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "caf\u00e9 \u6f22.md",
+        "shot 9.41\u202fAM.md",
+        "a\u00a0b.md",
+        "a\u3000b.md",
+        "\u0645\u06cc\u200c\u062e\u0648.md",
+    ],
+)
+def test_a_name_may_hold_any_blank_and_what_joins_letters(folder: Path, name: str) -> None:
+    (folder / "documents" / name).write_text("x.", encoding="utf-8")
+    assert isinstance(_scan(folder)[name], SourceFile)
+
+
+@pytest.mark.parametrize(
+    "sign", ["\n", "\x7f", "\x85", "\u2028", "\u202e", "\u2067", "\u200f", "\udc80"]
+)
+def test_a_name_that_can_look_like_another_is_refused(folder: Path, sign: str) -> None:
+    (folder / "documents" / f"a{sign}b.md").write_text("x.", encoding="utf-8")
+    (found,) = [one for one in scan(load_domain(folder)) if one.path.startswith("a")]
+    assert isinstance(found, Rejected)
+    assert found.reason == "has a name that is not text"
+
+
+@contextmanager
+def _nested(documents: Path, levels: int, name: str = "d") -> Iterator[None]:
+    """A file that so many folders lie around, put around it and taken off one by one.
+
+    No path to it need be one that the kernel takes.
+    """
+    inner, outer = documents / name, documents / "other"
+    inner.mkdir()
+    (inner / "a.md").write_text("x.", encoding="utf-8")
+    for _ in range(levels - 1):
+        outer.mkdir()
+        inner.rename(outer / name)
+        outer.rename(inner)
+    try:
+        yield
+    finally:
+        for _ in range(levels - 1):
+            inner.rename(outer)
+            (outer / name).rename(inner)
+            outer.rmdir()
+
+
+def test_folders_may_nest_deeper_than_pythons_stack(folder: Path) -> None:
+    with _nested(folder / "documents", 1_200):
+        paths = [found.path for found in scan(load_domain(folder))]
+    assert paths[0] == "d/" * 1_200 + "a.md"
+    assert paths[1:] == ["kettle.md", "notes/fridge.txt", "toaster.html"]
+
+
+def test_a_folder_beyond_the_longest_path_is_named_and_stops_nothing(folder: Path) -> None:
+    with _nested(folder / "documents", 40, "d" * 200):
+        first, *others = scan(load_domain(folder))
+    assert isinstance(first, Rejected)
+    assert first.reason == "cannot be listed: File name too long"
+    assert [found.path for found in others] == ["kettle.md", "notes/fridge.txt", "toaster.html"]
+
+
+def test_a_file_where_a_folder_was_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = os.scandir
+
+    def scandir(path: str) -> object:
+        if path.endswith("/notes"):
+            path = f"{path}/fridge.txt"
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert _reason(folder, "notes") == "cannot be listed: Not a directory"
