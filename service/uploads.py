@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from indexer.errors import StoreError
+from indexer.reading.layout import is_name
 from indexer.settings import store_errors
 from service.errors import AlreadyThere, Conflict, InvalidRequest, OutOfSpace, UnknownName
 
@@ -52,7 +53,7 @@ def clean_name(raw: str) -> str:
 
 def _wrong(name: str, parts: Sequence[str]) -> str:
     broken = any("\ud800" <= sign <= "\udfff" or sign == "\ufffd" for sign in name)
-    if broken or not name.isprintable():
+    if broken or not is_name(name):
         return "it is not text in UTF-8, or holds signs that cannot be shown"
     if "\\" in name:
         return "it holds a backslash; folders are parted by /"
@@ -189,7 +190,7 @@ def _walk(folder: Path, path: str, after: str) -> Iterator[Upload]:
         below = path + name
         if (
             name.startswith(".")
-            or not name.isprintable()
+            or not is_name(name)
             or (below <= after and not after.startswith(below))
         ):
             continue

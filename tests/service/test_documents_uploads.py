@@ -63,6 +63,7 @@ def test_a_name_that_is_no_plain_path_is_refused(name: str) -> None:
 
 def test_a_name_keeps_its_case_and_blanks_and_is_composed() -> None:
     assert clean_name("Notes/My Cafe\u0301.MD") == "Notes/My Caf\u00e9.MD"
+    assert clean_name("Shot at 9.41\u202fAM.md") == "Shot at 9.41\u202fAM.md"  # as macOS names it
 
 
 @settings(deadline=None, max_examples=50)
