@@ -98,11 +98,9 @@ class Steps:
 
     def _nothing(self) -> BadInput:
         rejected = Journal(self.catalog).rejected()
-        # An archive that holds nothing gives nothing to reject either.
-        many = f"{len(rejected)} " if rejected else ""
         first = f": {rejected[0].path} {rejected[0].reason}" if rejected else ""
         return BadInput(
-            f"None of the {many}documents of {self.domain.name!r} can be used{first}",
+            f"None of the {len(rejected)} documents of {self.domain.name!r} can be used{first}",
             "Put documents there that can be read; what was published has not changed",
         )
 
