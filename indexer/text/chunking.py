@@ -1,5 +1,6 @@
 """Documents to chunks: whole sentences below their headings, within a token budget."""
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import groupby
 
@@ -110,12 +111,17 @@ def _chunk(
     tables: list[tuple[int, int, str]],
 ) -> Chunk:
     start, end = group[0].sentence.start, group[-1].sentence.end
-    above = [head for begin, stop, head in tables if begin < start < stop]
-    context = (*headings, *above)
+    context = (*headings, *_above(tables, start))
     text = document.text[start:end]
     name = content_id(document.path, str(start), document.title, *context, text)
     sentences = tuple(piece.sentence for piece in group)
     return Chunk(name, document.path, start, end, context, sentences)
+
+
+def _above(tables: list[tuple[int, int, str]], start: int) -> list[str]:
+    """The first row of the table in which a later row begins here: a section may hold thousands."""
+    last = bisect_left(tables, (start,)) - 1
+    return [head for _, stop, head in tables[last : last + 1] if start < stop] if last >= 0 else []
 
 
 def with_context(title: str, chunk: Chunk, text: str, count: Count, room: int) -> str:

@@ -1,5 +1,6 @@
 """Chunks hold whole sentences within the budget, below the headings they stand under."""
 
+import time
 from functools import partial
 
 import pytest
@@ -125,6 +126,28 @@ def test_overlap_repeats_the_last_sentences_that_fit() -> None:
     document = _document("# T\n\nA b c d. E f g. H i j k. L m n o.\n")
     chunks = split(document, ChunkingSettings(tokens=8, overlap=2), _count)
     assert _texts(document, chunks) == ["A b c d. E f g.", "E f g. H i j k.", "H i j k. L m n o."]
+
+
+def test_each_of_many_tables_names_its_own_columns_and_none_is_looked_for_among_all() -> None:
+    tables = [
+        "\n".join([f"Part{n} | Room{n}", *(f"Lock{n} | Hall{row}" for row in range(4))])
+        for n in range(20_000)
+    ]
+    kinds = [Line("paragraph", 0, f"Table {n} follows.") for n in range(len(tables))]
+    lines = [
+        line
+        for told, table in zip(kinds, tables, strict=True)
+        for line in (told, *(Line("row", 0, row) for row in table.split("\n")))
+    ]
+    document = to_document("a.md", "Locks", lines, "0" * 64)
+    began = time.perf_counter()
+    chunks = split(document, ChunkingSettings(tokens=9, overlap=0), _count)
+    assert time.perf_counter() - began < 20
+    later = [chunk for chunk in chunks if chunk.headings]
+    assert len(later) >= len(tables)
+    for chunk in later:
+        number = document.text[chunk.start :].split(" ", 1)[0].removeprefix("Lock")
+        assert chunk.headings == (f"Part{number} | Room{number}",)
 
 
 def test_a_table_that_goes_on_names_its_columns_again_as_context() -> None:
