@@ -32,7 +32,7 @@ from eval.remote_commands import documents_app, jobs_app
 from eval.study.commands import eval_app
 from eval.study.grounding_command import EXAMPLES as GROUNDINGS
 from eval.study.grounding_command import grounding
-from indexer.embedding.flat_memory import FLAT_MEMORY
+from indexer.embedding.small_caches import SMALL_CACHES
 from indexer.errors import BadInput, DslmError, NotFound
 from indexer.settings import Paths
 from service.key_commands import keys_app
@@ -97,7 +97,8 @@ def front_door(context: typer.Context) -> None:
     if context.invoked_subcommand != "serve":
         # Threads that spin while they wait made indexing beside a busy engine fifty times slower.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-        os.environ.update({**FLAT_MEMORY, **os.environ})
+    if context.invoked_subcommand not in ("serve", "bench"):  # a bench starts vLLM, whose own it is
+        os.environ.update({**SMALL_CACHES, **os.environ})
     if context.invoked_subcommand in ("restore", "migrate"):  # what others refuse is theirs to mend
         context.obj = lambda: workplace(read_settings(), check=False)
     else:

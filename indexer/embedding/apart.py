@@ -17,8 +17,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from indexer.domain import EmbedderSettings
-from indexer.embedding.flat_memory import FLAT_MEMORY
 from indexer.embedding.probes import PROBES
+from indexer.embedding.small_caches import SMALL_CACHES
 from indexer.errors import DslmError
 from indexer.records import Vectors
 
@@ -76,7 +76,8 @@ class Process:
                 cwd=_ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env={**FLAT_MEMORY, **os.environ},
+                # Each thread's part of the heap would keep what is freed.
+                env={"MALLOC_ARENA_MAX": "1", **SMALL_CACHES, **os.environ},
                 pass_fds=[end],
             )
         self.send(settings)

@@ -168,7 +168,8 @@ class Comparison:
         self._catalog.scratch(query, path, *where, action, note)
 
     def _nothing(self, more: str = "") -> BadInput:
-        rows = self._catalog.rows("SELECT path, note FROM found ORDER BY path LIMIT 1")
+        query = "SELECT path, note FROM found WHERE action = ? ORDER BY path LIMIT 1"
+        rows = self._catalog.rows(query, REFUSED)
         why = f" but what cannot be read: {rows[0][0]} {rows[0][1]}" if rows else ""
         return BadInput(
             f"There are no documents in the domain's folders{why}",

@@ -19,7 +19,7 @@ import ray
 import ray.data
 
 from indexer.domain import Domain, EmbedderSettings
-from indexer.embedding.flat_memory import FLAT_MEMORY
+from indexer.embedding.small_caches import SMALL_CACHES
 from indexer.errors import DslmError, StoreError
 from indexer.job.runner import Embedded, Role, Text, TextEmbedder
 from indexer.reading.reader import ReaderPool, Reading
@@ -95,7 +95,7 @@ class _Embedding:
     """An actor with an embedding model; it must be the very one that the job has."""
 
     def __init__(self, settings: EmbedderSettings, role: Role, fingerprint: str) -> None:
-        os.environ.update({**FLAT_MEMORY, **os.environ})
+        os.environ.update({**SMALL_CACHES, **os.environ})
         from indexer.embedding.embedder import Embedder  # the job may need none of it
 
         self._role = role

@@ -31,6 +31,13 @@ def _check_like_afresh(folder: Path, paths: Paths, result: IndexResult) -> None:
     assert result.snapshot == _run(folder, afresh).snapshot
 
 
+def _upload(paths: Paths) -> Path:
+    file = paths.uploads("kitchen") / "oven.md"
+    file.parent.mkdir(parents=True)
+    file.write_text("# Oven\n\nIt bakes.\n", encoding="utf-8")
+    return file
+
+
 def _document(paths: Paths, result: IndexResult, path: str) -> Document | None:
     snapshot = open_snapshot(paths.snapshot("kitchen", result.snapshot))
     found = snapshot.document(path)
@@ -177,14 +184,13 @@ def test_a_vanished_folder_is_bad_input_and_forgets_nothing(folder: Path, paths:
 def test_an_unmounted_disk_empties_nothing_though_there_are_uploads(
     folder: Path, paths: Paths
 ) -> None:
-    upload = paths.uploads("kitchen") / "oven.md"
-    upload.parent.mkdir(parents=True)
-    upload.write_text("# Oven\n\nIt bakes.\n", encoding="utf-8")
+    _upload(paths)
     first = _run(folder, paths)
     (folder / "documents").rename(folder / "away")
     (folder / "documents").mkdir()
-    with pytest.raises(BadInput, match="--emptied"):
+    with pytest.raises(BadInput, match="--emptied") as caught:
         _run(folder, paths)
+    assert "cannot be read" not in str(caught.value)
     with pytest.raises(BadInput, match="--emptied"):
         IndexJob(load_domain(folder), paths).plan()
     (folder / "documents").rmdir()
@@ -193,9 +199,7 @@ def test_an_unmounted_disk_empties_nothing_though_there_are_uploads(
 
 
 def test_folders_that_are_meant_to_be_empty_leave_the_uploads(folder: Path, paths: Paths) -> None:
-    upload = paths.uploads("kitchen") / "oven.md"
-    upload.parent.mkdir(parents=True)
-    upload.write_text("# Oven\n\nIt bakes.\n", encoding="utf-8")
+    _upload(paths)
     _run(folder, paths)
     shutil.rmtree(folder / "documents")
     (folder / "documents").mkdir()
@@ -271,9 +275,7 @@ def test_a_folder_that_vanishes_while_it_is_read_deletes_nothing(
 
 
 def test_uploaded_files_are_documents_too(folder: Path, paths: Paths) -> None:
-    upload = paths.uploads("kitchen") / "oven.md"
-    upload.parent.mkdir(parents=True)
-    upload.write_text("# Oven\n\nIt bakes.\n", encoding="utf-8")
+    _upload(paths)
     result = _run(folder, paths)
     assert _document(paths, result, "uploads/oven.md") is not None
     _check_like_afresh(folder, paths, result)
@@ -282,9 +284,7 @@ def test_uploaded_files_are_documents_too(folder: Path, paths: Paths) -> None:
 def test_notes_of_deleted_documents_are_settled_when_they_are_gone(
     folder: Path, paths: Paths
 ) -> None:
-    upload = paths.uploads("kitchen") / "oven.md"
-    upload.parent.mkdir(parents=True)
-    upload.write_text("# Oven\n\nIt bakes.\n", encoding="utf-8")
+    upload = _upload(paths)
     first = _run(folder, paths)
     tombstones = Tombstones(paths.tombstones("kitchen"))
     tombstones.bury("uploads/oven.md", paths.snapshots("kitchen"))
